@@ -1,0 +1,195 @@
+"""From a job to its parts: what a run and a plan share, so that the plan is the run.
+
+In this room: ``Assembly``, and ``assemble``, which builds what the job describes and reports every problem that it met, not
+only the first.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch
+from torch import nn
+
+from optimctl import plugins
+from optimctl.data import batches_in, build_dataloader
+from optimctl.errors import JobError, Key, Problem
+from optimctl.optim.constructor import build_optim_wrapper
+from optimctl.schedule.place import RunLength
+from optimctl.schedule.scheduler import ParamSchedulers, build_param_schedulers
+
+if TYPE_CHECKING:
+    from torch.utils.data import DataLoader
+
+    from optimctl.job.schema import Job
+    from optimctl.optim.wrapper import OptimWrapper
+
+T = TypeVar("T")
+
+RUN_NEEDS = ("model", "task", "train_dataloader", "train_cfg", "optim_wrapper")
+"""The sections that a run cannot do without."""
+
+
+@dataclass
+class Assembly:
+    """The parts of a job, built; a part whose section the job lacks is None."""
+
+    job: Job
+    device: torch.device
+    model: nn.Module | None
+    task: Any
+    train_loader: DataLoader[Any] | None
+    val_loader: DataLoader[Any] | None
+    length: RunLength
+    wrapper: OptimWrapper | None
+    schedules: ParamSchedulers | None
+    hooks: list[Any]
+
+
+def assemble(job: Job, *, for_run: bool = False, model: nn.Module | None = None) -> Assembly:
+    """Build what ``job`` describes, on its device, seeded.
+
+    Args:
+        for_run: Everything that a run needs must be there.
+        model: A ready model in place of the job's section.
+
+    Raises:
+        JobError: All problems found, with their places.
+    """
+    return _Assembler(job, model).assemble(for_run)
+
+
+def pick_device(name: str) -> torch.device:
+    """The device that a job means: ``auto`` is CUDA where there is some, else MPS, else the CPU.
+
+    Raises:
+        JobError: torch knows no such device, or this machine has none.
+    """
+    if name == "auto":
+        accelerator = next(
+            (n for n, part in (("cuda", torch.cuda), ("mps", torch.backends.mps)) if part.is_available()), "cpu"
+        )
+        return torch.device(accelerator)
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise JobError.single(("job", "device"), f"cannot use the device '{name}': {reason}", "no-device") from error
+    return device
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python's, NumPy's and torch's generators."""
+    import numpy as np
+
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+class _Assembler:
+    """Builds part after part; a part that fails leaves its problems and None."""
+
+    def __init__(self, job: Job, model: nn.Module | None) -> None:
+        self.job = job
+        self.given_model = model
+        self.tables: dict[str, Any] = job.plain()
+        self.problems: list[Problem] = []
+
+    def assemble(self, for_run: bool) -> Assembly:
+        if for_run:
+            self._require()
+        device = self._try(lambda: pick_device(self.job.job.device)) or torch.device("cpu")
+        seed_everything(self.job.job.seed)
+        model = self.given_model or self._part("models", ("model",), nn.Module)
+        task = self._part("tasks", ("task",))
+        loaders = {name: self._loader(name) for name in ("train_dataloader", "val_dataloader")}
+        length = self._length(loaders["train_dataloader"])
+        if model is not None:
+            model = model.to(device)
+        wrapper = self._wrapper(model)
+        schedules = self._schedules(wrapper, length)
+        hooks = [self._hook(name, table) for name, table in self.tables.get("hooks", {}).items()]
+        if self.problems:
+            raise JobError(self.job.located(self.problems))
+        train_loader, val_loader = loaders.values()
+        return Assembly(self.job, device, model, task, train_loader, val_loader, length, wrapper, schedules, hooks)
+
+    def _require(self) -> None:
+        for section in RUN_NEEDS:
+            if section not in self.tables and not (section == "model" and self.given_model is not None):
+                self.problems.append(Problem((section,), f"a run needs the table [{section}]", "missing-section"))
+
+    def _try(self, build: Callable[[], T], *prefix: str) -> T | None:
+        try:
+            return build()
+        except JobError as error:
+            self.problems += error.below(*prefix).problems
+            return None
+
+    def _part(self, kind: str, key: Key, must_be: type = object) -> Any:
+        """The plugin that the table at ``key`` names, called with the table's other keys."""
+        table = self.tables.get(str(key[0]))
+        return None if table is None else self._try(lambda: build_part(kind, key, table, must_be))
+
+    def _hook(self, name: str, table: Mapping[str, Any]) -> Any:
+        return self._try(lambda: build_part("hooks", ("hooks", name), {"type": name, **table}))
+
+    def _loader(self, name: str) -> DataLoader[Any] | None:
+        table = self.tables.get(name)
+        return None if table is None else self._try(lambda: build_dataloader(table, (name,)))
+
+    def _length(self, loader: DataLoader[Any] | None) -> RunLength:
+        cfg = self.job.train_cfg
+        said = cfg.epoch_length if cfg else None
+        measured = batches_in(loader) if loader is not None else None
+        length = RunLength(
+            epoch_length=said or measured,
+            max_epochs=cfg.max_epochs if cfg else None,
+            max_iters=cfg.max_iters if cfg else None,
+            accumulative_counts=int(self.tables.get("optim_wrapper", {}).get("accumulative_counts", 1)),
+        )
+        if loader is not None and cfg and length.epoch_length is None:
+            message = "the training data has no length; say how many iterations make an epoch: epoch_length = 500"
+            self.problems.append(Problem(("train_cfg",), message, "no-epoch-length"))
+        return length
+
+    def _wrapper(self, model: nn.Module | None) -> OptimWrapper | None:
+        table = self.tables.get("optim_wrapper")
+        if table is None or model is None:
+            return None
+        return self._try(lambda: build_optim_wrapper(model, table), "optim_wrapper")
+
+    def _schedules(self, wrapper: OptimWrapper | None, length: RunLength) -> ParamSchedulers | None:
+        tables = self.tables.get("param_scheduler", [])
+        if wrapper is None or length.iterations is None:
+            return None
+        return self._try(
+            lambda: build_param_schedulers(
+                wrapper,
+                tables,
+                epoch_length=length.epoch_length,
+                max_epochs=length.max_epochs,
+                max_iters=length.max_iters,
+            ),
+            "param_scheduler",
+        )
+
+
+def build_part(kind: str, key: Key, table: Mapping[str, Any], must_be: type = object) -> Any:
+    """The object that a plugin table describes.
+
+    Raises:
+        JobError: The plugin is unknown or broken, refuses its arguments, or returns something else than its kind must.
+    """
+    arguments = dict(table)
+    loaded = plugins.resolve(kind, arguments.pop("type"), key)
+    made = plugins.call(loaded, key, arguments)
+    if not isinstance(made, must_be):
+        message = f"{loaded} returned a {type(made).__name__}; it must be {plugins.KINDS[kind].contract}"
+        raise JobError.single((*key, "type"), message, "wrong-kind")
+    return made

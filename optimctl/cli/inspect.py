@@ -1,0 +1,31 @@
+"""``optimctl inspect``: what would the job do?"""
+
+from __future__ import annotations
+
+import click
+
+from optimctl.cli import output
+from optimctl.cli.options import common_options, job_options, read_job
+
+
+@click.command()
+@click.argument("job_or_run", metavar="JOB_OR_RUN")
+@click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON.")
+@click.option("--strict", is_flag=True, help="End with exit code 1 where the plan has a warning.")
+@job_options
+@common_options
+def inspect(job_or_run: str, as_json: bool, strict: bool, overrides: tuple[str, ...], unset: tuple[str, ...]) -> None:
+    """Show what a job would do: parameter groups with their options, the schedule, and what is worth knowing."""
+    job = read_job(job_or_run, overrides, unset)
+
+    from optimctl.assemble import assemble
+    from optimctl.plan.page import plan_page
+    from optimctl.plan.plan import make_plan
+
+    plan = make_plan(assemble(job))
+    if as_json:
+        output.as_json(plan.as_json())
+    else:
+        output.page(*plan_page(plan))
+    if strict and plan.warnings():
+        raise click.exceptions.Exit(1)

@@ -1,0 +1,57 @@
+"""The program ``optimctl``: its commands, and what a person sees when one of them fails."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+import click
+
+from optimctl import __version__
+from optimctl.cli import output
+from optimctl.cli.inspect import inspect
+from optimctl.cli.options import wants_traceback
+from optimctl.cli.plugins import plugins
+from optimctl.cli.run import run
+from optimctl.cli.validate import validate
+from optimctl.errors import OptimctlError
+
+BUG = 3
+
+
+@click.group(commands=[validate, inspect, run, plugins], context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, message="optimctl %(version)s")
+def program() -> None:
+    """Run, dry-run, inspect and export PyTorch training jobs written in TOML."""
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the program and leave with its exit code."""
+    sys.exit(exit_code(list(sys.argv[1:] if arguments is None else arguments)))
+
+
+def exit_code(arguments: list[str]) -> int:
+    """Run the program; every error becomes a message and an exit code here, and nowhere else."""
+    context: click.Context | None = None
+    try:
+        with program.make_context("optimctl", arguments) as context:
+            program.invoke(context)
+    except click.exceptions.Exit as done:
+        return done.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except OptimctlError as error:
+        output.error(error, with_traceback=wants_traceback(context))
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads on; leave without a complaint
+        return 0
+    except Exception:
+        output.bug()
+        return BUG
+    return 0

@@ -1,0 +1,76 @@
+"""The options that commands share."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from optimctl.job.schema import Job
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+_TRACEBACK = "optimctl.traceback"
+
+
+def wants_traceback(context: click.Context | None) -> bool:
+    """Whether the command line had ``--traceback``."""
+    return bool(context and context.meta.get(_TRACEBACK))
+
+
+def _remember_traceback(context: click.Context, _: click.Parameter, value: bool) -> None:
+    context.meta[_TRACEBACK] = value
+
+
+def _name_project(_: click.Context, __: click.Parameter, value: str | None) -> None:
+    if value is not None:
+        os.environ["OPTIMCTL_PROJECT"] = value  # child processes see it too
+
+
+def common_options(command: Command) -> Command:
+    """``--project`` and ``--traceback``, which every command takes."""
+    for option in (
+        click.option(
+            "--traceback",
+            is_flag=True,
+            expose_value=False,
+            callback=_remember_traceback,
+            help="Show the whole traceback of an error.",
+        ),
+        click.option(
+            "--project",
+            metavar="DIR",
+            expose_value=False,
+            callback=_name_project,
+            is_eager=True,
+            help="The folder whose pyproject.toml names your own plugins.  [default: the nearest above the working directory]",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def job_options(command: Command) -> Command:
+    """``--set`` and ``--unset``, which every command takes that reads a job."""
+    for option in (
+        click.option("--unset", "unset", metavar="KEY", multiple=True, help="Take a key away; may be repeated."),
+        click.option(
+            "--set", "overrides", metavar="KEY=VALUE", multiple=True, help="Set a key to a TOML value; may be repeated."
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def read_job(path: str, overrides: tuple[str, ...], unset: tuple[str, ...]) -> Job:
+    """The job in a file, or that of a run's folder."""
+    from optimctl.job.load import load_job
+
+    file = Path(path)
+    return load_job(file / "job.toml" if (file / "summary.json").is_file() else file, overrides, unset)
+
+
+__all__ = ["common_options", "job_options", "read_job", "wants_traceback"]

@@ -1,0 +1,133 @@
+"""The only door to the screen: data goes to stdout, everything else to stderr."""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+import traceback
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, TextIO
+
+import click
+
+from optimctl.errors import JobError, OptimctlError, Problem, key_text
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+WIDE = 1000
+"""The width of a page that no terminal shows: whoever reads it cuts it himself."""
+
+
+def data(text: str) -> None:
+    """A line of the command's answer."""
+    click.echo(text)
+
+
+def as_json(value: Any) -> None:
+    """The command's answer, for a program."""
+    click.echo(json.dumps(value, indent=2))
+
+
+def say(text: str) -> None:
+    """A line that is not the answer: what is going on, what is worth knowing."""
+    click.echo(text, err=True)
+
+
+def console(stream: TextIO | None = None) -> Console:
+    """A rich console: as wide as the terminal, or wide enough for anything where there is none."""
+    from rich.console import Console
+
+    out = sys.stdout if stream is None else stream
+    return Console(file=out, width=None if out.isatty() else WIDE, highlight=False, soft_wrap=False)
+
+
+def page(*parts: RenderableType) -> None:
+    """Tables and paragraphs of the command's answer."""
+    screen = console()
+    with screen.capture() as captured:
+        for part in parts:
+            screen.print(part)
+    for line in captured.get().splitlines():
+        data(line.rstrip())
+
+
+def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """A plain table of the command's answer."""
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table(*headings, box=None, pad_edge=False, show_edge=False)
+    for row in rows:
+        grid.add_row(*(Text(visible(cell), overflow="fold") for cell in row))
+    page(grid)
+
+
+def visible(text: str) -> str:
+    """Text from elsewhere, with control characters spelled out: a plugin's name cannot paint the screen."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+
+
+def error(problem: OptimctlError, *, with_traceback: bool = False) -> None:
+    """An error, to stderr."""
+    if with_traceback:
+        traceback.print_exception(problem, file=sys.stderr)
+    if isinstance(problem, JobError):
+        for each in problem.problems:
+            say(problem_text(each))
+        if len(problem.problems) > 1:
+            say(f"{len(problem.problems)} problems")
+    else:
+        say(f"optimctl: {visible_lines(str(problem))}")
+
+
+def problem_text(problem: Problem) -> str:
+    """A problem as a sentence; below it the line it is in, with a caret, and how the file was reached."""
+    lines = [visible_lines(str(problem))]
+    place = problem.place
+    if place and place.excerpt is not None and place.column is not None:
+        before = place.excerpt[: place.column - 1]
+        lines += [f"    {visible(place.excerpt.replace(chr(9), ' '))}", "    " + " " * _cells(before) + "^"]
+    if place and place.chain:
+        lines.append(f"    reached through {' > '.join(place.chain)}")
+    return "\n".join(lines)
+
+
+def problem_json(problem: Problem) -> dict[str, Any]:
+    """A problem as the contract has it."""
+    place = problem.place
+    return {
+        "file": place.source if place and place.line is not None else None,
+        "line": place.line if place else None,
+        "column": place.column if place else None,
+        "key": key_text(problem.key),
+        "code": problem.code,
+        "message": problem.message,
+    }
+
+
+def bug() -> None:
+    """An error that is optimctl's own: the traceback, and what a report needs."""
+    from optimctl import __version__
+
+    traceback.print_exc()
+    torch = sys.modules.get("torch")
+    versions = f"optimctl {__version__}, Python {platform.python_version()}, torch {getattr(torch, '__version__', 'not loaded')}"
+    say(
+        f"optimctl: this is a bug of optimctl; please report it with the lines above ({versions}, {platform.platform()})"
+    )
+
+
+def visible_lines(text: str) -> str:
+    """``visible``, line by line."""
+    return "\n".join(visible(line) for line in text.splitlines())
+
+
+def _cells(text: str) -> int:
+    """The columns that a text takes on a terminal: two for a wide character, none for a combining one."""
+    if text.isascii():
+        return len(text)
+    from rich.cells import cell_len
+
+    return cell_len(text)

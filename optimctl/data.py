@@ -1,0 +1,119 @@
+"""The data that a run sees, and its order: a function of the seed and the number of the pass, of nothing else.
+
+In this room: data loaders from a job's tables, the endless stream of batches that a run reads, and moving a batch to a device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.utils.data import DataLoader
+
+from optimctl import plugins
+from optimctl.errors import JobError, Key, RunFailed
+
+if TYPE_CHECKING:
+    from torch import Generator
+
+OWN_PARTS = ("collate_fn", "sampler", "batch_sampler")
+"""What a dataset may bring for its loader, as attributes."""
+_EXCLUDED_BY = {
+    "sampler": ("shuffle",),
+    "batch_sampler": ("batch_size", "shuffle", "sampler", "drop_last"),
+}
+
+
+def build_dataloader(table: Mapping[str, Any], key: Key) -> DataLoader[Any]:
+    """The loader of a job's table; a plugin that returns a ready ``DataLoader`` is taken as it is.
+
+    Raises:
+        JobError: The dataset or torch's ``DataLoader`` refuses its arguments, or the loader has no batch.
+    """
+    options = dict(table)
+    dataset_table = dict(options.pop("dataset", None) or {})
+    where = (*key, "dataset")
+    if "type" not in dataset_table:
+        raise JobError.single(where, 'name the dataset, as in dataset = { type = "Synthetic" }', "missing-key")
+    loaded = plugins.resolve("datasets", dataset_table.pop("type"), where)
+    dataset = plugins.call(loaded, where, dataset_table)
+    if isinstance(dataset, DataLoader):
+        if options:
+            message = f"{loaded} returns a ready DataLoader; take this out, the loader has its own"
+            raise JobError.single((*key, next(iter(options))), message, "given-argument")
+        return dataset
+    own = {name: getattr(dataset, name) for name in OWN_PARTS if getattr(dataset, name, None) is not None}
+    for part, excluded in _EXCLUDED_BY.items():
+        clash = next((name for name in excluded if part in own and name in options), None)
+        if clash:
+            raise JobError.single((*key, clash), f"{loaded} brings its own {part}; take this out", "given-argument")
+    try:
+        loader = DataLoader(dataset, generator=torch.Generator(), **own, **options)
+    except (ValueError, TypeError) as error:
+        raise JobError.single(key, f"torch's DataLoader refuses this: {error}", "plugin-raised") from error
+    if batches_in(loader) == 0:
+        hint = "; drop_last = true leaves none of its samples" if options.get("drop_last") else ""
+        raise JobError.single(where, f"{loaded} gives no batch{hint}", "no-data")
+    return loader
+
+
+def batches_in(loader: DataLoader[Any]) -> int | None:
+    """The length of one pass, in batches; None where the data has none."""
+    try:
+        return len(loader)
+    except (TypeError, NotImplementedError):
+        return None
+
+
+def pass_seed(seed: int, number: int) -> int:
+    """The seed of one pass over the data: 32 bits, which is all that torch's CPU generator takes."""
+    return (seed * 1_000_003 + number) % 2**32
+
+
+def one_pass(loader: DataLoader[Any], seed: int, number: int) -> Iterator[Any]:
+    """The batches of pass ``number`` (from 0): the same for the same seed, however the run got there."""
+    generator: Generator | None = loader.generator
+    if generator is not None:
+        generator.manual_seed(pass_seed(seed, number))
+    for part in (loader.sampler, loader.batch_sampler, loader.dataset):
+        set_epoch = getattr(part, "set_epoch", None)
+        if callable(set_epoch):
+            set_epoch(number)
+    return iter(loader)
+
+
+def stream(loader: DataLoader[Any], seed: int, skip: int = 0) -> Iterator[Any]:
+    """Batches for ever, pass after pass, from the one after the first ``skip``.
+
+    Raises:
+        RunFailed: A pass gave no batch at all.
+    """
+    length = batches_in(loader)
+    number, behind = divmod(skip, length) if length else (0, skip)
+    while True:
+        count = 0
+        for count, batch in enumerate(one_pass(loader, seed, number), 1):
+            if count > behind:
+                yield batch
+        if count == 0:
+            raise RunFailed(f"the training data gave no batch in pass {number + 1}")
+        behind = max(0, behind - count)
+        number += 1
+
+
+def to_device(batch: Any, device: torch.device) -> Any:
+    """A batch on ``device``: tensors anywhere in lists, tuples and dicts are moved, everything else is left."""
+    if isinstance(batch, torch.Tensor):
+        return batch if batch.device == device else batch.to(device, non_blocking=True)
+    if isinstance(batch, Mapping):
+        return {key: to_device(value, device) for key, value in batch.items()}
+    if isinstance(batch, tuple) and hasattr(batch, "_fields"):
+        return type(batch)(*(to_device(value, device) for value in batch))
+    if isinstance(batch, (list, tuple)):
+        return type(batch)(to_device(value, device) for value in batch)
+    moved = getattr(batch, "to", None)
+    return moved(device) if callable(moved) else batch
+
+
+__all__ = ["batches_in", "build_dataloader", "one_pass", "pass_seed", "stream", "to_device"]

@@ -1,0 +1,179 @@
+"""What can go wrong, and how it is told.
+
+In this room: ``Problem`` (one sentence about one key of a job), and every error that a user can meet, each with the exit
+code of the process that it ends. Nothing here imports anything else of optimctl.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+Key = tuple[str | int, ...]
+"""A path into a job: table names and array indices, as ``("param_scheduler", 0, "end")``."""
+
+
+def key_text(key: Key) -> str:
+    """A key as a job file writes it: dotted, quoted where a part is no bare key."""
+    return ".".join(_part_text(part) for part in key)
+
+
+def _part_text(part: str | int) -> str:
+    text = str(part)
+    bare = text.isascii() and text.replace("_", "").replace("-", "").isalnum()
+    return text if bare else '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def nearest(name: str, candidates: Iterable[str]) -> str:
+    """``"; did you mean 'SGD'?"``, or nothing where no candidate is close to ``name``."""
+    import difflib  # only a mistake pays for it
+
+    known = sorted(set(candidates))
+    by_lower = {candidate.lower(): candidate for candidate in known}
+    close = difflib.get_close_matches(name.lower(), list(by_lower), n=1, cutoff=0.6)
+    return f"; did you mean '{by_lower[close[0]]}'?" if close else ""
+
+
+def listing(names: Iterable[str], most: int = 8) -> str:
+    """``'a', 'b' and 3 more``: names for a sentence."""
+    quoted = [f"'{name}'" for name in names]
+    if len(quoted) > most:
+        return ", ".join(quoted[:most]) + f" and {len(quoted) - most} more"
+    return " and ".join([", ".join(quoted[:-1]), quoted[-1]] if len(quoted) > 1 else quoted)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where something was written: a file with line and column (from 1), or an option of the command line."""
+
+    source: str
+    line: int | None = None
+    column: int | None = None
+    excerpt: str | None = None
+    """The offending line itself, for a caret under ``column``."""
+    chain: tuple[str, ...] = ()
+    """The files that led here through ``extends``, outermost first."""
+
+    def __str__(self) -> str:
+        return ":".join(str(part) for part in (self.source, self.line, self.column) if part is not None)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong with a job: the key it concerns, a sentence, and a stable code for scripts."""
+
+    key: Key
+    message: str
+    code: str
+    place: Place | None = None
+
+    def __str__(self) -> str:
+        parts = [str(self.place) if self.place else "", key_text(self.key), self.message]
+        return ": ".join(part for part in parts if part)
+
+    def below(self, *prefix: str | int) -> Problem:
+        """The same problem, seen from a table that contains the one it was found in."""
+        return replace(self, key=(*prefix, *self.key))
+
+
+class OptimctlError(Exception):
+    """Any error that is not a bug of optimctl; its text is fit for a screen."""
+
+    exit_code = 2
+
+
+class UsageError(OptimctlError):
+    """The call itself is at fault: an option, an argument, a folder."""
+
+
+class JobError(OptimctlError):
+    """A job that cannot be used; ``problems`` holds all that was found, in the order of the file where it is known."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(str(problem) for problem in problems))
+
+    @classmethod
+    def single(cls, key: Key, message: str, code: str) -> JobError:
+        """The error of one problem."""
+        return cls([Problem(key, message, code)])
+
+    def below(self, *prefix: str | int) -> JobError:
+        """The same error, its keys seen from a table further out."""
+        return JobError([problem.below(*prefix) for problem in self.problems])
+
+
+class PluginError(OptimctlError):
+    """A plugin that is unknown, ambiguous, cannot be imported or is not what its kind asks for."""
+
+    def __init__(self, message: str, code: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code
+
+    def at(self, key: Key) -> JobError:
+        """The same error, about the key of a job that named the plugin."""
+        return JobError.single(key, self.message, self.code)
+
+
+class RunFailed(OptimctlError):
+    """A run that began and could not go on: the user's code raised, the loss is not finite, the disk is full."""
+
+    exit_code = 1
+
+
+class RunInterrupted(OptimctlError):
+    """A run that a signal ended, after its checkpoint was written."""
+
+    def __init__(self, message: str, signal: int) -> None:
+        super().__init__(message)
+        self.exit_code = 128 + signal
+
+
+def raised_text(error: BaseException) -> str:
+    """What somebody else's code raised, and where: ``ValueError: widths is empty (resnet.py:41 in __init__)``."""
+    text = str(error).strip()
+    told = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    frame = own_frame(error)
+    return f"{told} ({frame})" if frame else told
+
+
+def own_frame(error: BaseException) -> str | None:
+    """The innermost frame that is neither optimctl's, torch's nor the standard library's, as ``train.py:41 in forward``.
+
+    Where there is none (torch itself complained about a built-in part), the innermost frame of all.
+    """
+    import traceback  # only an error pays for it
+
+    frames = traceback.extract_tb(error.__traceback__)
+    if not frames:
+        return None
+    theirs = [frame for frame in frames if not _is_library(frame.filename)]
+    frame = (theirs or frames)[-1]
+    return f"{frame.filename.replace(chr(92), '/').rsplit('/', 1)[-1]}:{frame.lineno} in {frame.name}"
+
+
+def is_ours(error: BaseException) -> bool:
+    """Whether optimctl's own code raised ``error``: then it is a bug of ours, unless it is an ``OptimctlError``."""
+    traceback = error.__traceback__
+    if traceback is None:
+        return True
+    while traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    return _is_below(traceback.tb_frame.f_code.co_filename, "optimctl")
+
+
+def _is_library(filename: str) -> bool:
+    import sysconfig  # only an error pays for it
+
+    standard = sysconfig.get_path("stdlib")
+    in_standard = filename.startswith(standard) and "site-packages" not in filename
+    return filename.startswith("<") or in_standard or any(_is_below(filename, name) for name in ("optimctl", "torch"))
+
+
+def _is_below(filename: str, package: str) -> bool:
+    import sys
+
+    module = sys.modules.get(package)
+    folder = getattr(module, "__file__", None)
+    return folder is not None and filename.startswith(folder.removesuffix("__init__.py"))

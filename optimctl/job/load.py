@@ -1,0 +1,270 @@
+"""A job from its file: read it and what it extends, lay the command's options over it, check all, tell all problems at once."""
+
+from __future__ import annotations
+
+import copy
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from optimctl import plugins
+from optimctl.errors import JobError, Key, Place, Problem, key_text, nearest
+from optimctl.job.merge import Dropped, array_index, merge, without
+from optimctl.job.origins import Option, Origins, Source
+from optimctl.job.read import read_text
+from optimctl.job.schema import Job, read_inheritance, read_job
+from optimctl.job.syntax import limit_problems, parse, split_key
+
+
+def load_job(path: str | os.PathLike[str], overrides: Sequence[str] = (), unset: Sequence[str] = ()) -> Job:
+    """The job that a file describes, resolved and checked; the plugins it names are looked up, not loaded.
+
+    Args:
+        overrides: ``KEY=VALUE`` each, as after ``--set``: a TOML value, or a string where it is none.
+        unset: Keys, as after ``--unset``.
+
+    Raises:
+        JobError: With everything that is wrong with it, located, in the order of the file.
+    """
+    name = os.fspath(path)
+    return _resolve(_Reader().read(name), overrides, unset, name)
+
+
+def parse_job(text: str, name: str = "job.toml", overrides: Sequence[str] = (), unset: Sequence[str] = ()) -> Job:
+    """The job that a text describes, as if it stood in a file called ``name``; see ``load_job``."""
+    return _resolve(_Reader().read(name, text), overrides, unset, name)
+
+
+def job_from_dict(data: Mapping[str, Any], overrides: Sequence[str] = (), unset: Sequence[str] = ()) -> Job:
+    """A job from resolved plain values, without ``extends``; see ``load_job``."""
+    return _resolve(_Reader([Source("", data)]), overrides, unset, None)
+
+
+@dataclass
+class _Reader:
+    """Reads a file and all that it extends, each once, bases first."""
+
+    sources: list[Source] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    seen: set[str] = field(default_factory=set)
+
+    def read(self, name: str, text: str | None = None) -> _Reader:
+        """Add the job's own file and its bases; what is wrong with them goes to ``problems``."""
+        try:
+            self._add(name, read_text(name) if text is None else text, ())
+        except JobError as error:
+            self.problems += error.problems
+        return self
+
+    def _add(self, name: str, text: str, chain: tuple[str, ...]) -> None:
+        self.seen.add(os.path.realpath(name))
+        data = parse(text, name, chain)
+        unchecked = Source(name, data, text, chain)
+        problems = limit_problems(data)
+        if problems:
+            raise JobError(_placed(unchecked, problems))
+        try:
+            inheritance = read_inheritance(data)
+        except JobError as error:
+            raise JobError(_placed(unchecked, error.problems)) from error
+        for index, base in enumerate(inheritance.extends):
+            key: Key = ("extends", index) if isinstance(data["extends"], list) else ("extends",)
+            self._add_base(unchecked, key, base)
+        own = {key: value for key, value in data.items() if key not in ("extends", "unset")}
+        self.sources.append(Source(name, own, text, chain, tuple(inheritance.unset)))
+
+    def _add_base(self, source: Source, key: Key, base: str) -> None:
+        path = os.path.normpath(os.path.join(os.path.dirname(source.name), base))  # noqa: PTH118, PTH120 - shown as it was written
+        chain = (*source.chain, source.name)
+        if os.path.realpath(path) in {os.path.realpath(name) for name in chain}:
+            cycle = Problem(key, f"a file cannot build on itself: {' extends '.join((*chain, path))}", "cycle")
+            self.problems += _placed(source, [cycle])
+        elif os.path.realpath(path) not in self.seen:
+            try:
+                text = read_text(path, chain)
+            except JobError as error:
+                self.problems += _placed(source, [_at_extends(problem, key, path) for problem in error.problems])
+                return
+            try:
+                self._add(path, text, chain)
+            except JobError as error:
+                self.problems += error.problems
+
+
+def _at_extends(problem: Problem, key: Key, path: str) -> Problem:
+    """A file that cannot be read is told where it is named, but for a wrong byte in it."""
+    return problem if problem.code == "encoding" else Problem(key, f"'{path}': {problem.message}", problem.code)
+
+
+def _placed(source: Source, problems: Sequence[Problem]) -> list[Problem]:
+    return [problem if problem.place else replace(problem, place=source.place(problem.key)) for problem in problems]
+
+
+def _resolve(reader: _Reader, overrides: Sequence[str], unset: Sequence[str], file: str | None) -> Job:
+    options, problems = _parse_options(overrides, unset)
+    problems = [*reader.problems, *problems]
+    if problems:
+        raise JobError(Origins(sources=tuple(reader.sources), file=file).located(problems))
+    data, dropped, problems = _lay_over_each_other(reader.sources, options)
+    origins = Origins(data, tuple(reader.sources), options, dropped, file)
+    try:
+        job = read_job(data, plugins.installed())
+    except JobError as error:
+        problems += error.problems
+    if problems:
+        raise JobError(origins.located(problems))
+    job._origins = origins
+    return job
+
+
+def _lay_over_each_other(
+    sources: Sequence[Source], options: Sequence[Option]
+) -> tuple[dict[str, Any], tuple[Dropped, ...], list[Problem]]:
+    """The resolved values, what was dropped on the way, and what could not be done."""
+    data: dict[str, Any] = {}
+    dropped: list[Dropped] = []
+    problems: list[Problem] = []
+    for source in sources:
+        for index, text in enumerate(source.unset):
+            data, found = _take_away(data, split_key(text), text)
+            problems += _placed(source, [problem.below("unset", index) for problem in found])
+        merged = merge(data, source.data)
+        data, dropped = merged.data, [*dropped, *merged.dropped]
+    for option in options:
+        if option.flag == "--unset":
+            data, found = _take_away(data, option.key, option.text)
+            problems += [replace(problem, place=option.place) for problem in found]
+    overlay, found = _overlay([option for option in options if option.flag == "--set"], data)
+    merged = merge(data, overlay, options=True)
+    return merged.data, (*dropped, *merged.dropped), [*problems, *found]
+
+
+def _take_away(data: dict[str, Any], key: Key | None, text: str) -> tuple[dict[str, Any], list[Problem]]:
+    if key is None:
+        return data, [Problem((), f"'{text}' is no key; write it dotted, as train_cfg.max_iters", "bad-key")]
+    try:
+        return without(data, key), []
+    except LookupError:
+        return data, [Problem((), _why_not_there(data, key), "nothing-to-unset")]
+
+
+def _why_not_there(data: Any, key: Key) -> str:
+    """Why a key cannot be taken away: where it leaves what there is."""
+    for length, part in enumerate(key):
+        if isinstance(data, list) and (index := array_index(data, part)) is not None and length + 1 < len(key):
+            data = data[index]
+        elif isinstance(data, dict) and part in data:
+            data = data[part]
+        elif isinstance(data, list):
+            return f"an element of the array '{key_text(key[:length])}' cannot be taken away; give the whole array anew"
+        else:
+            near = nearest(str(part), data) if isinstance(data, dict) else ""
+            return f"there is no '{key_text(key)}' to take away{near}"
+    return f"there is no '{key_text(key)}' to take away"
+
+
+def _parse_options(overrides: Sequence[str], unset: Sequence[str]) -> tuple[tuple[Option, ...], list[Problem]]:
+    options: list[Option] = []
+    problems: list[Problem] = []
+    for flag, texts, read in (("--set", overrides, _read_set), ("--unset", unset, _read_unset)):
+        for text in texts:
+            try:
+                option = read(text)
+                _refuse_contradiction(option, options)
+            except JobError as error:
+                problems += [replace(problem, place=Place(f"{flag} {text}")) for problem in error.problems]
+            else:
+                options.append(option)
+    return tuple(options), problems
+
+
+def _read_set(text: str) -> Option:
+    key, value_text = _split_assignment(text)
+    if key is None:
+        raise JobError.single((), "write KEY=VALUE, the key dotted as in train_cfg.max_iters", "bad-option")
+    value = _option_value(value_text)
+    problems = limit_problems(value, key)
+    if problems:
+        raise JobError(problems)
+    return Option("--set", text, key, value)
+
+
+def _read_unset(text: str) -> Option:
+    key = split_key(text)
+    if key is None:
+        raise JobError.single((), "write a key, dotted as in train_cfg.max_iters", "bad-option")
+    return Option("--unset", text, key)
+
+
+def _refuse_contradiction(option: Option, earlier: Sequence[Option]) -> None:
+    """Options have no order, so that two of them cannot say different things about one key."""
+    for other in earlier:
+        if other.key == option.key and (other.flag, other.value) != (option.flag, option.value):
+            raise JobError.single(option.key, f"`{other}` says something else", "contradiction")
+
+
+def _overlay(options: Sequence[Option], base: Mapping[str, Any]) -> tuple[dict[str, Any], list[Problem]]:
+    """All ``--set`` as one table, the shorter keys first, so that the more exact one wins; an array's elements by index."""
+    overlay: dict[str, Any] = {}
+    problems = []
+    for option in sorted(options, key=lambda option: len(option.key)):
+        message = _no_such_element(base, overlay, option.key)
+        if message:
+            problems.append(Problem(option.key, message, "no-such-element", option.place))
+        else:
+            _put(overlay, option.key, copy.deepcopy(option.value))
+    return overlay, problems
+
+
+def _put(table: Any, key: Key, value: Any) -> None:
+    for part in key[:-1]:
+        if isinstance(table, list):
+            table = table[int(part)]
+        else:
+            if not isinstance(table.get(part), (dict, list)):
+                table[part] = {}
+            table = table[part]
+    table[int(key[-1]) if isinstance(table, list) else key[-1]] = value
+
+
+def _no_such_element(base: Any, overlay: Any, key: Key) -> str | None:
+    """What is wrong where a key leads through an array: its part must be the index of an element."""
+    for length, part in enumerate(key):
+        replaced = isinstance(overlay, list) or (
+            isinstance(overlay, dict) and any(not name.isdigit() for name in overlay)
+        )
+        array = overlay if replaced else base
+        if isinstance(array, list) and array_index(array, part) is None:
+            count = f"{len(array)} element{'s' * (len(array) != 1)}, counted from 0" if array else "no elements"
+            return f"the array '{key_text(key[:length])}' has {count}; '{part}' is none of them"
+        base, overlay = _element(base, part), _element(overlay, part)
+    return None
+
+
+def _element(data: Any, part: str | int) -> Any:
+    if isinstance(data, list):
+        index = array_index(data, part)
+        return None if index is None else data[index]
+    return data.get(part) if isinstance(data, dict) else None
+
+
+def _split_assignment(text: str) -> tuple[Key | None, str]:
+    """The key and the value's text of ``KEY=VALUE``; no key where there is none."""
+    for position in (match.start() for match in re.finditer("=", text)):
+        key = split_key(text[:position])
+        if key is not None:  # an `=` inside a quoted part leaves half a key before it
+            return key, text[position + 1 :].strip()
+    return None, ""
+
+
+def _option_value(text: str) -> Any:
+    """The TOML value that a text is, or the text itself."""
+    try:
+        data = parse(f"value = {text}", "")
+    except JobError as error:
+        if error.problems[0].code == "syntax":
+            return text
+        raise
+    return data["value"] if len(data) == 1 else text

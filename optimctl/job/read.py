@@ -1,0 +1,65 @@
+"""A file of a job, from its path to its text; whatever stands in the way is named."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from optimctl.errors import JobError, Place, Problem, nearest
+
+LARGEST = 2**20
+"""Bytes; a job is written by people, and a larger file is something else."""
+
+
+def read_text(path: str, chain: tuple[str, ...] = ()) -> str:
+    """The text of a file.
+
+    Raises:
+        JobError: There is none, it is no regular file (a pipe is never opened), too large, or not UTF-8.
+    """
+    here = Place(path, chain=chain)
+    try:
+        status = os.stat(path)  # noqa: PTH116 - as the user wrote it
+        if not stat.S_ISREG(status.st_mode):
+            raise _error(f"is {_sort_of_file(status.st_mode)}, and a job is a file", "no-file", here)
+        if status.st_size > LARGEST:
+            size, most = status.st_size / 2**20, LARGEST // 2**20
+            raise _error(f"has {size:.0f} MiB; a job has at most {most}", "too-large", here)
+        with open(path, "rb") as file:  # noqa: PTH123
+            content = file.read(LARGEST + 1)
+    except FileNotFoundError as error:
+        raise _error(f"there is no such file{_nearest_file(path)}", "no-file", here) from error
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise _error(f"cannot be read: {reason}", "no-file", here) from error
+    return _decoded(content, here)
+
+
+def _sort_of_file(mode: int) -> str:
+    if stat.S_ISDIR(mode):
+        return "a folder"
+    return "a named pipe" if stat.S_ISFIFO(mode) else "no regular file"
+
+
+def _nearest_file(path: str) -> str:
+    folder, name = os.path.split(path)
+    try:
+        names = [entry.name for entry in os.scandir(folder or ".") if entry.name.endswith(".toml")]
+    except (OSError, ValueError):
+        return ""
+    return nearest(name, names)
+
+
+def _decoded(content: bytes, here: Place) -> str:
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].rpartition(b"\n")[2].decode("utf-8-sig", "replace")
+        place = Place(here.source, content.count(b"\n", 0, error.start) + 1, len(line) + 1, chain=here.chain)
+        utf16 = content[:2] in (b"\xff\xfe", b"\xfe\xff")
+        what = "is UTF-16" if utf16 else f"the byte 0x{content[error.start]:02x} is not UTF-8"
+        raise _error(f"{what}; save the file as UTF-8", "encoding", place) from error
+
+
+def _error(message: str, code: str, place: Place) -> JobError:
+    return JobError([Problem((), message, code, place)])

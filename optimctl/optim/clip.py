@@ -1,0 +1,75 @@
+"""Gradient clipping: the job's table ``clip_grad`` as a frozen record that clips."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+from torch.nn.utils import clip_grad_norm_, clip_grad_value_
+
+from optimctl.errors import JobError, listing, nearest
+
+NORM = ("max_norm", "norm_type", "error_if_nonfinite")
+VALUE = ("clip_value",)
+
+
+@dataclass(frozen=True)
+class ClipNorm:
+    """All gradients together, seen as one vector, are scaled down to ``max_norm`` (``torch.nn.utils.clip_grad_norm_``)."""
+
+    max_norm: float
+    norm_type: float = 2.0
+    error_if_nonfinite: bool = False
+
+    def __call__(self, parameters: Sequence[Tensor]) -> Tensor | None:
+        """Clip in place; returns the norm before clipping, a scalar on the gradients' device."""
+        norm: Tensor = clip_grad_norm_(parameters, self.max_norm, self.norm_type, self.error_if_nonfinite)
+        return norm
+
+
+@dataclass(frozen=True)
+class ClipValue:
+    """Each element of each gradient is cut to [-clip_value, clip_value] (``torch.nn.utils.clip_grad_value_``)."""
+
+    clip_value: float
+
+    def __call__(self, parameters: Sequence[Tensor]) -> Tensor | None:
+        """Clip in place; there is no norm to return."""
+        clip_grad_value_(parameters, self.clip_value)
+        return None
+
+
+def read_clip(table: Mapping[str, Any] | None) -> ClipNorm | ClipValue | None:
+    """What the table ``clip_grad`` asks for; the table stays as it is.
+
+    Raises:
+        JobError: Keys are seen from ``optim_wrapper``.
+    """
+    if table is None:
+        return None
+    kind = table.get("type", "norm")
+    if kind not in ("norm", "value"):
+        message = f"must be 'norm' or 'value', not {kind!r}{nearest(str(kind), ('norm', 'value'))}"
+        raise JobError.single(("clip_grad", "type"), message, "wrong-value")
+    known, needed = (NORM, "max_norm") if kind == "norm" else (VALUE, "clip_value")
+    for key in table:
+        if key not in (*known, "type"):
+            message = f"clipping by {kind} has no '{key}'{nearest(key, known) or f'; it has {listing(known)}'}"
+            raise JobError.single(("clip_grad", key), message, "unknown-key")
+    limit = table.get(needed)
+    if isinstance(limit, bool) or not isinstance(limit, (int, float)) or limit <= 0:
+        said = f"not {limit!r}" if needed in table else "and it is missing"
+        raise JobError.single(("clip_grad", needed), f"must be a number above 0, {said}", "wrong-value")
+    if kind == "value":
+        return ClipValue(float(limit))
+    return ClipNorm(float(limit), float(table.get("norm_type", 2.0)), bool(table.get("error_if_nonfinite", False)))
+
+
+def has_gradient(parameter: Tensor) -> bool:
+    """Whether a parameter takes part in clipping now."""
+    return parameter.requires_grad and parameter.grad is not None
+
+
+__all__ = ["ClipNorm", "ClipValue", "has_gradient", "read_clip"]

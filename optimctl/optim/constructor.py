@@ -1,0 +1,300 @@
+"""From options to a ready wrapper: parameters with equal options share a group, groups make an optimizer.
+
+In this room: ``DefaultOptimWrapperConstructor``, the template that a plugin's constructor overrides in one pure method,
+``build_optim_wrapper`` and ``build_optimizer``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+from torch.optim import Optimizer
+
+from optimctl import plugins
+from optimctl.errors import JobError, Problem, listing, nearest
+from optimctl.job.schema import OptimWrapperTable, read_optim_wrapper, read_paramwise
+from optimctl.optim.options import DEFAULT, Options, Reason
+from optimctl.optim.rules import NOT_OPTIONS, OPTIMIZER, PARAMWISE, Rules
+from optimctl.optim.walk import undecayed, unwrapped, walk
+from optimctl.optim.wrapper import OptimWrapper
+
+if TYPE_CHECKING:
+    from optimctl.plugins import LoadedPlugin
+
+IMPLEMENTATIONS = ("fused", "foreach", "differentiable", "capturable")
+"""Arguments with which a job picks how a step is computed; one of them and the choice is no longer ours."""
+FUSED_DEVICES = ("cpu", "cuda", "mps", "xpu", "meta")
+"""Where torch has fused optimizers; a model on the meta device stands for one that will be on a real device."""
+
+
+class DefaultOptimWrapperConstructor:
+    """Builds an optim wrapper for a model: options of each parameter, merged groups, optimizer, wrapper.
+
+    Args:
+        optim_wrapper_cfg: The job's table ``optim_wrapper``: ``optimizer``, and the wrapper's own ``type`` (default
+            ``OptimWrapper``) and options. ``paramwise_cfg`` and ``constructor`` may still be in it.
+        paramwise_cfg: The rules. A subclass may give the table another meaning by overriding ``read_rules``.
+
+    A subclass overrides ``options``, a pure function of one parameter, and calls ``super().options(...)`` for what the
+    job's rules say.
+
+    Raises:
+        JobError: Keys are seen from ``optim_wrapper``.
+    """
+
+    def __init__(self, optim_wrapper_cfg: Mapping[str, Any], paramwise_cfg: Mapping[str, Any] | None = None) -> None:
+        table = {key: value for key, value in optim_wrapper_cfg.items() if key not in ("constructor", PARAMWISE)}
+        optimizer = dict(table.pop(OPTIMIZER, {}))
+        if not isinstance(optimizer.get("type"), str):
+            raise JobError.single((OPTIMIZER, "type"), 'name the optimizer, as in type = "AdamW"', "missing-key")
+        self.wrapper_type: str = table.pop("type", "OptimWrapper")
+        self.wrapper_options: dict[str, Any] = {key: value for key, value in table.items() if value is not None}
+        self.optimizer = plugins.resolve("optimizers", optimizer.pop("type"), (OPTIMIZER,))
+        self.arguments = _checked_arguments(self.optimizer, optimizer)
+        self.paramwise_cfg = paramwise_cfg or {}
+        self.rules: Rules
+
+    def __call__(self, model: nn.Module) -> OptimWrapper:
+        """The wrapper for ``model``; each of its trainable parameters is in exactly one group."""
+        model = unwrapped(model)
+        self.prepare(model)
+        options = {}
+        groups = _Groups(self.arguments)
+        for met in walk(model):
+            wanted = self.options(met.name, met.parameter, met.module, met.parents)
+            if wanted.frozen:
+                met.parameter.requires_grad_(False)
+            elif met.parameter.requires_grad:
+                groups.add(met.name, met.parameter, wanted)
+            options[met.name] = wanted
+        optimizer = self.build(model, groups.tables())
+        _check_coverage(model, optimizer)
+        _check_known(self.rules, options, self.arguments, optimizer)
+        return self.wrap(optimizer, options)
+
+    def prepare(self, model: nn.Module) -> None:
+        """Read what depends on the whole model, before the walk; a subclass that needs more calls this first."""
+        defaults = _defaults(self.optimizer)
+        base = {option: defaults[option] for option in ("lr", "weight_decay") if option in defaults} | self.arguments
+        cfg = read_paramwise(self.paramwise_cfg, (PARAMWISE,))
+        self.rules = Rules(
+            cfg, base, frozenset(self.arguments), undecayed(model) if cfg.no_weight_decay else frozenset()
+        )
+
+    def options(self, name: str, parameter: nn.Parameter, module: nn.Module, parents: tuple[nn.Module, ...]) -> Options:
+        """The options of one parameter. Pure: it changes nothing, and equal arguments give equal options.
+
+        Args:
+            name: The parameter's full name, as in ``model.named_parameters()``.
+            parameter: The parameter itself, for its shape and type.
+            module: The module that holds it.
+            parents: The module's ancestors, the model first.
+        """
+        return self.rules.options(name, parameter, module, parents)
+
+    def build(self, model: nn.Module, groups: list[dict[str, Any]]) -> Optimizer:
+        """The optimizer over ``groups``, fused where the class, the device, the dtypes and the gradients allow it."""
+        if not groups:
+            message = (
+                "no parameter is left to train: all are frozen"
+                if any(True for _ in model.parameters())
+                else "the model has no parameters"
+            )
+            raise JobError.single((OPTIMIZER,), message, "nothing-to-train")
+        names = [group.pop("param_names") for group in groups]
+        optimizer = _fused(self.optimizer, self.arguments, model, groups)
+        if optimizer is None:
+            optimizer = plugins.call(self.optimizer, (OPTIMIZER,), self.arguments, groups)
+        if not isinstance(optimizer, Optimizer):
+            what = f"{self.optimizer} returned a {type(optimizer).__name__}; an optimizer plugin returns a torch.optim.Optimizer"
+            raise JobError.single((OPTIMIZER, "type"), what, "wrong-kind")
+        _name_groups(optimizer, groups, names)
+        return optimizer
+
+    def wrap(self, optimizer: Optimizer, options: dict[str, Options]) -> OptimWrapper:
+        """The optimizer in the job's wrapper, which remembers the options for those who ask why."""
+        loaded = plugins.resolve("optim_wrappers", self.wrapper_type, ())
+        wrapper: OptimWrapper = plugins.call(loaded, (), self.wrapper_options, optimizer)
+        wrapper.options = options
+        wrapper.plugin = self.optimizer.plugin
+        wrapper.rule_keys = tuple(self.rules.keys())
+        return wrapper
+
+
+class _Groups:
+    """Parameters by equal options, in the order of first appearance."""
+
+    def __init__(self, arguments: Mapping[str, Any]) -> None:
+        self._arguments = arguments
+        self._tables: dict[Any, dict[str, Any]] = {}
+        self._by_object: dict[int, tuple[Options, dict[str, Any]]] = {}
+
+    def add(self, name: str, parameter: nn.Parameter, options: Options) -> None:
+        known = self._by_object.get(id(options))
+        if known is None:
+            known = self._by_object[id(options)] = (options, self._table(options))  # kept, so that the id stays its own
+        known[1]["params"].append(parameter)
+        known[1]["param_names"].append(name)
+
+    def tables(self) -> list[dict[str, Any]]:
+        return list(self._tables.values())
+
+    def _table(self, options: Options) -> dict[str, Any]:
+        own = {option: value for option, value in options.items() if not _same(value, self._arguments.get(option))}
+        identity = tuple(sorted((option, _hashable(value)) for option, value in own.items()))
+        return self._tables.setdefault(identity, {"params": [], "param_names": [], **own})
+
+
+def _same(value: Any, other: Any) -> bool:
+    return value is other or (type(value) is type(other) and not hasattr(value, "shape") and bool(value == other))
+
+
+def _hashable(value: Any) -> Any:
+    """A value as a part of a group's identity: arrays by their items, tensors and other objects as themselves."""
+    if isinstance(value, (list, tuple)):
+        return tuple(_hashable(item) for item in value)
+    return value if isinstance(value, (int, float, str, bool, type(None))) else id(value)
+
+
+def _checked_arguments(optimizer: LoadedPlugin, table: Mapping[str, Any]) -> dict[str, Any]:
+    """The optimizer's arguments: names held against its signature, ``lr`` and ``weight_decay`` checked, arrays made tuples."""
+    problems = plugins.argument_problems(optimizer, (OPTIMIZER,), table, given=1)
+    problems += [
+        problem
+        for option in ("lr", "weight_decay")
+        if option in table
+        for problem in _number_problems(option, table[option])
+    ]
+    if problems:
+        raise JobError(problems)
+    defaults = _defaults(optimizer)
+    return {
+        key: tuple(v) if isinstance(v, list) and isinstance(defaults.get(key), tuple) else v for key, v in table.items()
+    }
+
+
+def _number_problems(option: str, value: Any) -> list[Problem]:
+    key = (OPTIMIZER, option)
+    if isinstance(value, (list, tuple)):
+        message = "must be one number, not a list; to give groups their own, use paramwise_cfg.custom_keys"
+        return [Problem(key, message, "wrong-type")]
+    if isinstance(value, bool) or not (isinstance(value, (int, float)) or hasattr(value, "item")):
+        return [Problem(key, f"must be a number, not {value!r}", "wrong-type")]
+    if not hasattr(value, "item") and not 0 <= value < float("inf"):
+        return [Problem(key, f"must be a number from 0 up, not {value}", "out-of-range")]
+    return []
+
+
+def _defaults(optimizer: LoadedPlugin) -> dict[str, Any]:
+    """The arguments of an optimizer that have a default, with it; the first one takes the parameters."""
+    parameters = list(optimizer.signature.parameters.values())[1:] if optimizer.signature else []
+    return {p.name: p.default for p in parameters if p.default is not p.empty}
+
+
+def _fused(
+    optimizer: LoadedPlugin, arguments: Mapping[str, Any], model: nn.Module, groups: list[dict[str, Any]]
+) -> Optimizer | None:
+    """The optimizer with ``fused=True``, or None where the job chose otherwise, or it cannot be."""
+    if any(arguments.get(name) is not None for name in IMPLEMENTATIONS) or not _can_be_fused(optimizer, model, groups):
+        return None
+    try:
+        fused: Optimizer = optimizer.object([dict(group) for group in groups], **arguments, fused=True)
+    except (RuntimeError, ValueError, TypeError):  # arguments that are wrong anyway: the plain call tells
+        return None
+    return fused
+
+
+def _can_be_fused(optimizer: LoadedPlugin, model: nn.Module, groups: list[dict[str, Any]]) -> bool:
+    """Whether torch has one kernel for a whole step of this class, on these devices, dtypes and kinds of gradient."""
+    is_torchs = getattr(optimizer.object, "__module__", "").startswith("torch.optim.")
+    if not is_torchs or optimizer.signature is None or "fused" not in optimizer.signature.parameters:
+        return False
+    parameters = [parameter for group in groups for parameter in group["params"]]
+    fit = all(p.is_floating_point() and p.device.type in FUSED_DEVICES for p in parameters)
+    return fit and not any(getattr(module, "sparse", False) for module in model.modules())
+
+
+def _name_groups(optimizer: Optimizer, groups: list[dict[str, Any]], names: list[list[str]]) -> None:
+    """Write the parameters' names into the optimizer's groups, also where it rearranged them."""
+    by_id = {
+        id(p): name
+        for group, known in zip(groups, names, strict=True)
+        for p, name in zip(group["params"], known, strict=True)
+    }
+    for group in optimizer.param_groups:
+        group["param_names"] = [by_id.get(id(parameter), "") for parameter in group["params"]]
+
+
+def _check_coverage(model: nn.Module, optimizer: Optimizer) -> None:
+    """Every trainable parameter in exactly one group: the last check, whatever a constructor's subclass did."""
+    counts: dict[int, int] = {}
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            counts[id(parameter)] = counts.get(id(parameter), 0) + 1
+    wrong = [met.name for met in walk(model) if met.parameter.requires_grad and counts.get(id(met.parameter), 0) != 1]
+    if wrong:
+        message = f"{listing(wrong)} must each be in exactly one parameter group; {type(optimizer).__name__} has them in none or several"
+        raise JobError.single((OPTIMIZER,), message, "parameters-not-covered")
+
+
+def _check_known(
+    rules: Rules, options: Mapping[str, Options], arguments: Mapping[str, Any], optimizer: Optimizer
+) -> None:
+    """Nothing sets an option that the optimizer keeps for no group: it would be without effect."""
+    kind, known = type(optimizer).__name__, [name for name in optimizer.defaults if name not in IMPLEMENTATIONS]
+    problems = []
+    for key, option in rules.option_keys():
+        if option not in optimizer.defaults:
+            hint = nearest(option, (*known, *NOT_OPTIONS)) or f"; it has {listing(known, 12)}"
+            problems.append(Problem(key, f"{kind} has no option '{option}' for a group{hint}", "unknown-option"))
+    chosen = {option for one in {id(one): one for one in options.values()}.values() for option in one}
+    for option in sorted(
+        chosen - set(optimizer.defaults) - set(arguments) - {option for _, option in rules.option_keys()}
+    ):
+        message = f"it sets the option '{option}', which {kind} does not have{nearest(option, known)}"
+        problems.append(Problem(("constructor",), message, "unknown-option"))
+    if problems:
+        raise JobError(problems)
+
+
+def build_optim_wrapper(model: nn.Module, cfg: OptimWrapperTable | Mapping[str, Any]) -> OptimWrapper:
+    """The wrapper that a table ``optim_wrapper`` asks for, by the constructor that it names.
+
+    Args:
+        model: The model; under ``DistributedDataParallel`` or ``torch.compile`` the inner one's names count.
+        cfg: ``job.optim_wrapper``, or a plain dict of the same shape.
+
+    Raises:
+        JobError: Keys are seen from ``optim_wrapper``.
+    """
+    read = read_optim_wrapper(cfg) if isinstance(cfg, Mapping) else cfg
+    if not isinstance(read, OptimWrapperTable):
+        raise JobError.single((), "several optimizers need a model with a sub-module for each", "wrong-form")
+    table = read.model_dump(exclude_unset=True)
+    loaded = plugins.resolve("constructors", read.constructor.type, ("constructor",))
+    given = (table, table.get(PARAMWISE))
+    constructor = plugins.call(loaded, ("constructor",), read.constructor.arguments, *given, seen_from=())
+    with plugins.plugin_code(loaded, ("constructor",), seen_from=()):
+        wrapper: OptimWrapper = constructor(model)
+    return wrapper
+
+
+def build_optimizer(
+    model: nn.Module, optimizer: Mapping[str, Any], *, paramwise_cfg: Mapping[str, Any] | None = None
+) -> Optimizer:
+    """A plain torch optimizer with the options that the rules give each parameter, in merged groups.
+
+    Args:
+        model: The model to train.
+        optimizer: ``type`` and the optimizer's arguments, as in a job.
+        paramwise_cfg: The rules, as in a job.
+
+    Raises:
+        JobError: Keys are seen from ``optim_wrapper``.
+    """
+    return DefaultOptimWrapperConstructor({OPTIMIZER: optimizer}, paramwise_cfg)(model).optimizer
+
+
+__all__ = ["DEFAULT", "DefaultOptimWrapperConstructor", "Options", "Reason", "build_optim_wrapper", "build_optimizer"]

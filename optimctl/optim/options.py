@@ -1,0 +1,91 @@
+"""What one parameter is trained with, and why.
+
+In this room: ``Reason`` and ``Options``, the values that a constructor's pure function returns, and ``Walked``, what it is
+asked about.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from optimctl.errors import Key
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why an option has its value."""
+
+    key: Key | None = None
+    """The line of the job that decided, seen from ``optim_wrapper``; None for a default or for a constructor's own code."""
+    lost: tuple[Key, ...] = ()
+    """The lines that spoke for the option as well, and did not decide."""
+    text: str | None = None
+    """A sentence, where no line of the job decided."""
+
+
+DEFAULT = Reason(text="the optimizer's default")
+
+
+@dataclass(frozen=True, eq=False)
+class Options(Mapping[str, Any]):
+    """The options of one parameter (``lr``, ``weight_decay``, …): a mapping that is changed by making another.
+
+    Args:
+        values: Option to value. Only what the job or a rule sets; the optimizer's defaults stand for the rest.
+        reasons: Option to the reason of its value.
+        frozen: The parameter is not to be trained at all.
+        matched: Every rule of the job that applies to the parameter, decisive or not.
+    """
+
+    settings: Mapping[str, Any]
+    reasons: Mapping[str, Reason] = field(default_factory=dict)
+    frozen: bool = False
+    matched: tuple[Key, ...] = ()
+
+    def __getitem__(self, option: str) -> Any:
+        return self.settings[option]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.settings)
+
+    def __len__(self) -> int:
+        return len(self.settings)
+
+    def set(self, option: str, value: Any, reason: str | Reason) -> Options:
+        """These options with ``option`` at ``value``; the reason is a sentence, or the line of the job that says so."""
+        return self._with(option, value, reason)
+
+    def scale(self, option: str, factor: float, reason: str | Reason) -> Options:
+        """These options with ``option`` multiplied by ``factor``; where it is not set, they are returned as they are."""
+        return self._with(option, self[option] * factor, reason) if option in self else self
+
+    def freeze(self, reason: str | Reason) -> Options:
+        """These options for a parameter that is not to be trained."""
+        return replace(self, frozen=True, reasons={**self.reasons, "freeze": self._reason("freeze", reason)})
+
+    def _with(self, option: str, value: Any, reason: str | Reason) -> Options:
+        reasons = {**self.reasons, option: self._reason(option, reason)}
+        return replace(self, settings={**self.settings, option: value}, reasons=reasons)
+
+    def _reason(self, option: str, reason: str | Reason) -> Reason:
+        if isinstance(reason, Reason):
+            return reason
+        before = self.reasons.get(option, Reason())
+        lost = before.lost if before.key is None else (before.key, *before.lost)
+        return Reason(None, lost, reason)
+
+
+@dataclass(frozen=True)
+class Walked:
+    """A parameter as it was met in the model: what ``options(name, parameter, module, parents)`` is called with."""
+
+    name: str
+    parameter: nn.Parameter
+    module: nn.Module
+    parents: tuple[nn.Module, ...]
+    """The module's ancestors, the model first, its direct parent last."""

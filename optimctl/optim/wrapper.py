@@ -1,0 +1,212 @@
+"""How a step is taken: scale the loss, go backward, accumulate, clip, step, zero.
+
+In this room: ``OptimWrapper``, whose arguments and methods are those of MMEngine's class of the same name, and the state of
+an optimizer keyed by the names of its parameters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from optimctl.errors import JobError
+from optimctl.optim.clip import has_gradient, read_clip
+
+if TYPE_CHECKING:
+    from optimctl.errors import Key
+    from optimctl.optim.options import Options
+    from optimctl.plugins import Plugin
+
+
+class OptimWrapper:
+    """An optimizer with gradient accumulation and clipping.
+
+    Args:
+        optimizer: The optimizer.
+        accumulative_counts: Iterations whose gradients make one update. The loss of each is divided by the number of
+            iterations in its window, so that ``n`` small batches give the gradient of one batch ``n`` times as large.
+        clip_grad: ``{"max_norm", "norm_type", "error_if_nonfinite"}``, or ``{"type": "value", "clip_value"}``.
+
+    Raises:
+        JobError: An option is out of range or unknown; keys are seen from ``optim_wrapper``.
+    """
+
+    def __init__(
+        self, optimizer: Optimizer, accumulative_counts: int = 1, clip_grad: Mapping[str, Any] | None = None
+    ) -> None:
+        if isinstance(accumulative_counts, bool) or not isinstance(accumulative_counts, int) or accumulative_counts < 1:
+            message = f"must be a whole number from 1 up, not {accumulative_counts!r}"
+            raise JobError.single(("accumulative_counts",), message, "wrong-value")
+        self.optimizer = optimizer
+        self.accumulative_counts = accumulative_counts
+        self.clip = read_clip(clip_grad)
+        self.grad_norm: Tensor | None = None
+        """The gradients' norm before the last clipping; it stays on the device until somebody reads it."""
+        self.updates = 0
+        """Steps of the optimizer so far."""
+        self.options: Mapping[str, Options] = {}
+        self.rule_keys: tuple[Key, ...] = ()
+        self.plugin: Plugin | None = None
+        self._inner_count = 0
+        self._max_counts = -1
+
+    def update_params(
+        self, loss: Tensor, step_kwargs: dict[str, Any] | None = None, zero_kwargs: dict[str, Any] | None = None
+    ) -> None:
+        """Go backward from ``loss``, and at the end of an accumulation window clip, step and zero the gradients."""
+        self.backward(self.scale_loss(loss))
+        if self.should_update():
+            self.step(**(step_kwargs or {}))
+            self.zero_grad(**(zero_kwargs or {}))
+
+    def scale_loss(self, loss: Tensor) -> Tensor:
+        """The loss divided by the real length of its window: the run's last one may be short."""
+        length = self.window_length()
+        return loss if length == 1 else loss / length
+
+    def window_length(self) -> int:
+        """The number of iterations in the window that the next ``backward`` belongs to."""
+        start = self._inner_count - self._inner_count % self.accumulative_counts
+        left = self._max_counts - start
+        return min(self.accumulative_counts, left) if left > 0 else self.accumulative_counts
+
+    def backward(self, loss: Tensor, **kwargs: Any) -> None:
+        """Add the gradients of ``loss``; the iteration counts from here on."""
+        loss.backward(**kwargs)  # type: ignore[no-untyped-call]
+        self._inner_count += 1
+
+    def step(self, **kwargs: Any) -> None:
+        """Clip, and step the optimizer."""
+        self.clip_gradients()
+        self.optimizer.step(**kwargs)
+        self.updates += 1
+
+    def clip_gradients(self) -> None:
+        """Clip all gradients as the job says, without waiting for the device."""
+        if self.clip is not None:
+            parameters = [p for group in self.optimizer.param_groups for p in group["params"] if has_gradient(p)]
+            if parameters:
+                self.grad_norm = self.clip(parameters)
+
+    def zero_grad(self, **kwargs: Any) -> None:
+        """Forget the gradients."""
+        self.optimizer.zero_grad(**kwargs)
+
+    @contextmanager
+    def optim_context(self, model: nn.Module) -> Iterator[None]:
+        """The forward pass runs inside: gradients are synchronized only in the last iteration of a window."""
+        no_sync = getattr(model, "no_sync", None)
+        if no_sync is None or self.should_sync():
+            yield
+        else:
+            with no_sync():
+                yield
+
+    def initialize_count_status(self, model: nn.Module, init_counts: int, max_counts: int) -> None:
+        """Tell where the run stands and ends, so that its last window is divided by its real length.
+
+        Args:
+            model: Unused; the argument is MMEngine's.
+            init_counts: Iterations done.
+            max_counts: Iterations of the whole run; -1 where that is unknown.
+        """
+        self._inner_count = init_counts
+        self._max_counts = max_counts
+
+    def should_update(self) -> bool:
+        """Whether the iteration whose ``backward`` has just run ends a window."""
+        return self._ends_window(self._inner_count)
+
+    def should_sync(self) -> bool:
+        """Whether the iteration that is about to run ends a window."""
+        return self._ends_window(self._inner_count + 1)
+
+    def _ends_window(self, count: int) -> bool:
+        return count % self.accumulative_counts == 0 or count == self._max_counts
+
+    @property
+    def inner_count(self) -> int:
+        """Iterations so far."""
+        return self._inner_count
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        """The optimizer's groups."""
+        return self.optimizer.param_groups
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """The optimizer's own options, before any rule."""
+        return self.optimizer.defaults
+
+    def get_lr(self) -> dict[str, list[float]]:
+        """``{"lr": [one a group]}``."""
+        return {"lr": [float(group["lr"]) for group in self.param_groups]}
+
+    def get_momentum(self) -> dict[str, list[float]]:
+        """``{"momentum": [one a group]}``; ``betas[0]`` where there is no momentum, 0 where there is neither."""
+        return {
+            "momentum": [
+                group["betas"][0] if "betas" in group else group.get("momentum", 0) for group in self.param_groups
+            ]
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        """The optimizer's state by parameter name, its groups' options, and how far accumulation got.
+
+        Inside a window, the gradients that it has so far are part of the state.
+        """
+        state = {**named_state(self.optimizer), "updates": self.updates, "inner_count": self._inner_count}
+        if not self.should_update():
+            state["gradients"] = {name: p.grad for name, p in named_parameters(self.optimizer) if p.grad is not None}
+        return state
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from ``state``; the options are the job's, as it is written now. ``state`` stays as it is."""
+        load_named_state(self.optimizer, state)
+        self.updates = int(state["updates"])
+        self._inner_count = int(state["inner_count"])
+        gradients = state.get("gradients", {})
+        for name, parameter in named_parameters(self.optimizer):
+            if name in gradients:
+                parameter.grad = gradients[name].to(parameter.device, copy=True)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(accumulative_counts={self.accumulative_counts}, clip={self.clip}, {self.optimizer!r})"
+
+
+def named_parameters(optimizer: Optimizer) -> Iterator[tuple[str, Tensor]]:
+    """Every parameter with its name, in the order of the groups; numbers stand in where an optimizer has no names."""
+    count = 0
+    for group in optimizer.param_groups:
+        names = group.get("param_names") or range(count, count + len(group["params"]))
+        count += len(group["params"])
+        yield from ((str(name), parameter) for name, parameter in zip(names, group["params"], strict=True))
+
+
+def named_state(optimizer: Optimizer) -> dict[str, Any]:
+    """``{"state": {parameter name: its state}, "groups": [the groups' options, and "names"]}``."""
+    plain = optimizer.state_dict()
+    names = [name for name, _ in named_parameters(optimizer)]
+    groups = []
+    start = 0
+    for group in plain["param_groups"]:
+        count = len(group["params"])
+        options = {key: value for key, value in group.items() if key not in ("params", "param_names")}
+        groups.append({**options, "names": names[start : start + count]})
+        start += count
+    return {"state": {names[index]: state for index, state in plain["state"].items()}, "groups": groups}
+
+
+def load_named_state(optimizer: Optimizer, saved: Mapping[str, Any]) -> None:
+    """Give each parameter the state saved under its name, whatever group it is in now."""
+    state = saved["state"]
+    plain = optimizer.state_dict()
+    indices = [index for group in plain["param_groups"] for index in group["params"]]
+    names = [name for name, _ in named_parameters(optimizer)]
+    by_index = {index: state[name] for index, name in zip(indices, names, strict=True) if name in state}
+    optimizer.load_state_dict({"state": by_index, "param_groups": plain["param_groups"]})

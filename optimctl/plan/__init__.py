@@ -1,0 +1,1 @@
+"""What a job would do, before it does it."""

@@ -1,0 +1,311 @@
+"""The plan: groups, options with their reasons, the schedule and the findings, read off the very parts that a run uses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from optimctl.errors import Key, key_text
+from optimctl.optim.constructor import IMPLEMENTATIONS
+from optimctl.optim.options import DEFAULT, Options, Reason
+from optimctl.optim.walk import unwrapped, walk
+from optimctl.plan.findings import Finding, unmatched_rules
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from optimctl.assemble import Assembly
+    from optimctl.job.schema import Job
+    from optimctl.optim.wrapper import OptimWrapper
+
+MOST_POINTS = 256
+"""How many iterations of the schedule a plan shows."""
+_NOT_OPTIONS = {"params", "param_names", *IMPLEMENTATIONS}
+
+
+@dataclass(frozen=True)
+class Group:
+    """Parameters that are trained with the same options."""
+
+    options: Mapping[str, Any]
+    """At the start of the run, before any schedule."""
+    tensors: int
+    parameters: int
+    """Numbers in all tensors together."""
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class PlannedOptimizer:
+    """One optimizer of the plan."""
+
+    name: str
+    type: str
+    distribution: str | None
+    implementation: str
+    """``fused``, ``foreach`` or ``for-loop``: how a step is computed."""
+    state_bytes: int | None
+    """What the optimizer will remember; None where its class does not say."""
+    updates: int | None
+    groups: tuple[Group, ...]
+
+
+@dataclass(frozen=True)
+class PlannedParameter:
+    """One trainable parameter."""
+
+    name: str
+    shape: tuple[int, ...]
+    optimizer: str
+    group: int
+    options: Mapping[str, Any]
+    reasons: Mapping[str, Reason]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One option of one group at the plan's iterations."""
+
+    optimizer: str
+    group: int
+    option: str
+    values: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class PlannedSchedule:
+    """The run's length and its scheduled options."""
+
+    epoch_length: int | None
+    iterations: int | None
+    epochs: int | None
+    updates: int | None
+    at: tuple[int, ...]
+    """At most ``MOST_POINTS`` iterations, counted from 0."""
+    curves: tuple[Curve, ...]
+
+
+@dataclass(frozen=True)
+class PlannedModel:
+    """The model's size."""
+
+    type: str | None
+    tensors: int
+    parameters: int
+    trainable: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a job would do."""
+
+    job: Job
+    device: torch.device
+    model: PlannedModel | None
+    optimizers: tuple[PlannedOptimizer, ...]
+    parameters: tuple[PlannedParameter, ...]
+    frozen: tuple[str, ...]
+    schedule: PlannedSchedule
+    findings: tuple[Finding, ...]
+
+    def warnings(self) -> list[Finding]:
+        """The findings that ``--strict`` does not let pass."""
+        return [finding for finding in self.findings if finding.level != "note"]
+
+    def as_json(self) -> dict[str, Any]:
+        """The plan as ``inspect --json`` prints it."""
+        return {
+            "job": self.job.plain(),
+            "model": vars(self.model) if self.model else None,
+            "optimizers": [{**vars(o), "groups": [_group_json(g) for g in o.groups]} for o in self.optimizers],
+            "parameters": [self._parameter_json(parameter) for parameter in self.parameters],
+            "frozen": list(self.frozen),
+            "schedule": {
+                **{name: value for name, value in vars(self.schedule).items() if name != "curves"},
+                "values": [vars(curve) for curve in self.schedule.curves],
+            },
+            "findings": [
+                {**_place_json(self.job, f.key), "level": f.level, "code": f.code, "message": f.message}
+                for f in self.findings
+            ],
+        }
+
+    def _parameter_json(self, parameter: PlannedParameter) -> dict[str, Any]:
+        reasons = [
+            {
+                "option": option,
+                "value": parameter.options.get(option),
+                **_place_json(self.job, reason.key),
+                "lost": [key_text(("optim_wrapper", *key)) for key in reason.lost],
+                **({"text": reason.text} if reason.text else {}),
+            }
+            for option, reason in parameter.reasons.items()
+        ]
+        return {**vars(parameter), "options": _plain(parameter.options), "reasons": reasons}
+
+
+def make_plan(assembly: Assembly) -> Plan:
+    """The plan of an assembled job; parts that the job lacks are left out."""
+    job, model, wrapper = assembly.job, assembly.model, assembly.wrapper
+    options: Mapping[str, Options] = getattr(wrapper, "options", {})
+    rule_keys: Sequence[Key] = getattr(wrapper, "rule_keys", ())
+    optimizers = () if wrapper is None else (_planned_optimizer("default", wrapper, assembly.length.updates),)
+    parameters, frozen = _planned_parameters(model, wrapper, options)
+    return Plan(
+        job=job,
+        device=assembly.device,
+        model=None if model is None else _planned_model(job, model),
+        optimizers=optimizers,
+        parameters=parameters,
+        frozen=frozen,
+        schedule=_planned_schedule(assembly),
+        findings=tuple(unmatched_rules(rule_keys, options)),
+    )
+
+
+def _planned_model(job: Job, model: nn.Module) -> PlannedModel:
+    sizes = [(met.parameter.numel(), met.parameter.requires_grad) for met in walk(unwrapped(model))]
+    trainable = sum(size for size, trains in sizes if trains)
+    kind = job.model.type if job.model else type(model).__name__
+    return PlannedModel(kind, len(sizes), sum(size for size, _ in sizes), trainable)
+
+
+def _planned_optimizer(name: str, wrapper: OptimWrapper, updates: int | None) -> PlannedOptimizer:
+    optimizer = wrapper.optimizer
+    groups = tuple(
+        Group(
+            options=start_options(group),
+            tensors=len(group["params"]),
+            parameters=sum(parameter.numel() for parameter in group["params"]),
+            names=tuple(group.get("param_names", ())),
+        )
+        for group in optimizer.param_groups
+    )
+    plugin = getattr(wrapper, "plugin", None)
+    return PlannedOptimizer(
+        name=name,
+        type=plugin.name if plugin else type(optimizer).__name__,
+        distribution=plugin.distribution if plugin else None,
+        implementation=implementation(optimizer),
+        state_bytes=state_bytes(optimizer),
+        updates=updates,
+        groups=groups,
+    )
+
+
+def start_options(group: Mapping[str, Any]) -> dict[str, Any]:
+    """A group's options at the start of the run: what a schedule has moved since is put back."""
+    options = {key: value for key, value in group.items() if key not in _NOT_OPTIONS and not key.startswith("initial_")}
+    for key, value in group.items():
+        option = key.removeprefix("initial_")
+        if key != option and option in options:
+            options[option] = value
+    return options
+
+
+def implementation(optimizer: torch.optim.Optimizer) -> str:
+    """How a step is computed: what was chosen, else what torch chooses for these parameters."""
+    chosen = next((name for name in ("fused", "foreach") if optimizer.defaults.get(name)), None)
+    if chosen or "foreach" not in optimizer.defaults or optimizer.defaults["foreach"] is False:
+        return chosen or "for-loop"
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    return "foreach" if all(parameter.is_cuda for parameter in parameters) else "for-loop"
+
+
+_STATE_TENSORS = {
+    "ASGD": 1,
+    "Adadelta": 2,
+    "Adagrad": 1,
+    "Adam": 2,
+    "AdamW": 2,
+    "Adamax": 2,
+    "Muon": 1,
+    "NAdam": 2,
+    "RAdam": 2,
+    "Rprop": 2,
+    "SparseAdam": 2,
+}
+"""Tensors as large as the parameter that torch's optimizers keep for each."""
+
+
+def state_bytes(optimizer: torch.optim.Optimizer) -> int | None:
+    """The memory of the optimizer's state once it has stepped, in bytes; None for classes other than torch's."""
+    kind = type(optimizer)
+    if not kind.__module__.startswith("torch.optim"):
+        return None
+    total = 0
+    for group in optimizer.param_groups:
+        count = _state_tensors(kind.__name__, group)
+        if count is None:
+            return None
+        total += count * sum(parameter.numel() * parameter.element_size() for parameter in group["params"])
+    return total
+
+
+def _state_tensors(kind: str, group: Mapping[str, Any]) -> int | None:
+    if kind == "SGD":
+        return 1 if group["momentum"] else 0
+    if kind == "RMSprop":
+        return 1 + bool(group["momentum"]) + bool(group["centered"])
+    known = _STATE_TENSORS.get(kind)
+    return known if known is None else known + bool(group.get("amsgrad"))
+
+
+def _planned_parameters(
+    model: nn.Module | None, wrapper: OptimWrapper | None, options: Mapping[str, Options]
+) -> tuple[tuple[PlannedParameter, ...], tuple[str, ...]]:
+    if model is None or wrapper is None:
+        return (), ()
+    groups = wrapper.optimizer.param_groups
+    start = [start_options(group) for group in groups]
+    group_of = {id(parameter): index for index, group in enumerate(groups) for parameter in group["params"]}
+    planned, frozen = [], []
+    for met in walk(unwrapped(model)):
+        index = group_of.get(id(met.parameter))
+        if index is None:
+            frozen.append(met.name)
+            continue
+        chosen = options.get(met.name)
+        reasons = {option: (chosen.reasons.get(option, DEFAULT) if chosen else DEFAULT) for option in start[index]}
+        planned.append(PlannedParameter(met.name, tuple(met.parameter.shape), "default", index, start[index], reasons))
+    return tuple(planned), tuple(frozen)
+
+
+def _planned_schedule(assembly: Assembly) -> PlannedSchedule:
+    length, schedules = assembly.length, assembly.schedules
+    at = _points(length.iterations) if schedules is not None and length.iterations else ()
+    curves = []
+    if schedules is not None and at:
+        curves = [Curve(name, group, option, tuple(values)) for name, option, group, values in schedules.values_at(at)]
+    return PlannedSchedule(length.epoch_length, length.iterations, length.epochs, length.updates, at, tuple(curves))
+
+
+def _points(iterations: int) -> tuple[int, ...]:
+    """At most ``MOST_POINTS`` iterations, evenly spread, the first and the last among them."""
+    if iterations <= MOST_POINTS:
+        return tuple(range(iterations))
+    return tuple(round(index * (iterations - 1) / (MOST_POINTS - 1)) for index in range(MOST_POINTS))
+
+
+def _group_json(group: Group) -> dict[str, Any]:
+    return {**vars(group), "options": _plain(group.options)}
+
+
+def _plain(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options as JSON has them: a tensor becomes its number."""
+    return {option: value.item() if hasattr(value, "item") else value for option, value in options.items()}
+
+
+def _place_json(job: Job, key: Key | None) -> dict[str, Any]:
+    if key is None:
+        return {"key": None, "file": None, "line": None}
+    whole = ("optim_wrapper", *key)
+    place = job.place(whole)
+    in_file = place is not None and place.line is not None
+    return {
+        "key": key_text(whole),
+        "file": place.source if place and in_file else None,
+        "line": place.line if place and in_file else None,
+    }

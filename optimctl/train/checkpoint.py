@@ -1,0 +1,76 @@
+"""Checkpoints: tensors and plain values only, so that they load without unpickling code; each whole or not there at all."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from optimctl.errors import RunFailed
+
+FORMAT = 1
+
+
+def checkpoint_name(iteration: int) -> str:
+    """The file of the checkpoint after ``iteration`` iterations; the names sort as the numbers do."""
+    return f"iteration-{iteration:08d}.pt"
+
+
+def save_checkpoint(file: Path, state: Mapping[str, Any]) -> None:
+    """Write beside the place and rename.
+
+    Raises:
+        RunFailed: The disk is full, or the folder is gone.
+    """
+    beside = file.with_name(f".{file.name}.part")
+    try:
+        torch.save({"format": FORMAT, **state}, beside)
+        os.replace(beside, file)  # noqa: PTH105
+    except (OSError, RuntimeError) as error:
+        beside.unlink(missing_ok=True)
+        raise RunFailed(f"the checkpoint {file} cannot be written: {error}") from error
+
+
+def load_checkpoint(file: Path) -> dict[str, Any]:
+    """Read a checkpoint onto the CPU; nothing in it is executed.
+
+    Raises:
+        RunFailed: The file is missing, damaged, or of a later format.
+    """
+    try:
+        state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise RunFailed(f"{file} cannot be read as a checkpoint: {error}") from error
+    if state.get("format") != FORMAT:
+        raise RunFailed(f"{file} is not a checkpoint of this version of optimctl")
+    return state
+
+
+def random_state() -> dict[str, Any]:
+    """The state of Python's and torch's generators, as tensors and plain values."""
+    version, internal, gauss = random.getstate()
+    state: dict[str, Any] = {"python": [version, list(internal), gauss], "torch": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        state["cuda"] = torch.cuda.get_rng_state_all()
+    return state
+
+
+def restore_random_state(state: Mapping[str, Any]) -> None:
+    """Put the generators where ``random_state`` saw them."""
+    version, internal, gauss = state["python"]
+    random.setstate((version, tuple(internal), gauss))
+    torch.set_rng_state(state["torch"])
+    if "cuda" in state and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(state["cuda"])
+
+
+def keep_newest(folder: Path, keep: int | None, besides: Path | None) -> None:
+    """Delete all but the ``keep`` newest checkpoints; ``besides`` (the best one) stays too."""
+    if keep is not None:
+        for file in sorted(folder.glob("iteration-*.pt"))[:-keep]:
+            if file != besides:
+                file.unlink()

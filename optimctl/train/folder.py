@@ -1,0 +1,117 @@
+"""The folder of a run: made once, never written over, readable by a person and by a program."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import platform
+import secrets
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from optimctl.errors import UsageError
+
+
+@dataclass
+class RunFolder:
+    """``<work_dir>/<YYYYMMDD-HHMMSS>-<4 hex digits>/`` and the files in it."""
+
+    path: Path
+    _files: dict[str, IO[str]] = field(default_factory=dict)
+
+    @classmethod
+    def create(cls, work_dir: Path, now: datetime.datetime) -> RunFolder:
+        """A new folder under ``work_dir``.
+
+        Raises:
+            UsageError: The folder cannot be made there.
+        """
+        try:
+            while True:
+                path = work_dir / f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+                try:
+                    path.mkdir(parents=True)
+                except FileExistsError:
+                    if not work_dir.is_dir():
+                        raise
+                    continue
+                (path / "checkpoints").mkdir()
+                return cls(path)
+        except OSError as error:
+            raise UsageError(f"the run's folder cannot be made in {work_dir}: {error.strerror}") from error
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where the checkpoints are."""
+        return self.path / "checkpoints"
+
+    def write_job(self, job: Mapping[str, Any]) -> None:
+        """Write ``job.toml``: the resolved job."""
+        import tomli_w
+
+        self._replace("job.toml", tomli_w.dumps(job))
+
+    def write_environment(self, distributions: Iterable[tuple[str, str]], overrides: Sequence[str]) -> None:
+        """Write ``environment.json``: versions, the command's overrides, the git commit."""
+        self._replace("environment.json", _json(environment(distributions, overrides)))
+
+    def write_summary(self, summary: Mapping[str, Any]) -> None:
+        """Write ``summary.json``; it exists whole or not at all."""
+        self._replace("summary.json", _json(summary))
+
+    def record(self, record: Mapping[str, Any]) -> None:
+        """Add a line to ``metrics.jsonl``."""
+        self._append("metrics.jsonl", json.dumps(record))
+
+    def log(self, text: str) -> None:
+        """Add lines to ``log.txt``."""
+        self._append("log.txt", text)
+
+    def close(self) -> None:
+        """Close what is open; the folder can still be read."""
+        while self._files:
+            self._files.popitem()[1].close()
+
+    def _append(self, name: str, text: str) -> None:
+        file = self._files.get(name)
+        if file is None:
+            file = self._files[name] = (self.path / name).open("a", encoding="utf-8", buffering=1)
+        file.write(text + "\n")
+
+    def _replace(self, name: str, text: str) -> None:
+        beside = self.path / f".{name}.part"
+        beside.write_text(text, "utf-8")
+        os.replace(beside, self.path / name)  # noqa: PTH105
+
+
+def environment(distributions: Iterable[tuple[str, str]], overrides: Sequence[str]) -> dict[str, Any]:
+    """What a run ran with: versions of Python, torch, optimctl and the plugins' distributions, overrides, git commit."""
+    import torch
+
+    import optimctl
+
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "torch": str(torch.__version__),
+        "optimctl": optimctl.__version__,
+        "distributions": dict(sorted(distributions)),
+        "overrides": list(overrides),
+        "git_commit": _git_commit(),
+    }
+
+
+def _git_commit() -> str | None:
+    try:
+        done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None if done.returncode == 0 else None
+
+
+def _json(value: Mapping[str, Any]) -> str:
+    return json.dumps(value, indent=2) + "\n"

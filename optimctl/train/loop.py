@@ -1,0 +1,337 @@
+"""The loop: batches in, updates out; validation and checkpoints between epochs.
+
+In this room: ``Run``, the state of a run and its steps. It knows no screen and no command line; what wants to see it is a hook.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import torch
+from torch import Tensor, nn
+
+from optimctl.data import one_pass, stream, to_device
+from optimctl.errors import JobError, RunFailed, listing, nearest
+from optimctl.train.checkpoint import checkpoint_name, keep_newest, random_state, restore_random_state, save_checkpoint
+from optimctl.train.hooks import Hooks
+from optimctl.train.task import total_loss
+
+if TYPE_CHECKING:
+    from optimctl.assemble import Assembly
+    from optimctl.optim.wrapper import OptimWrapper
+    from optimctl.schedule.scheduler import ParamSchedulers
+    from optimctl.train.folder import RunFolder
+
+Record = dict[str, Any]
+
+
+class Run:
+    """A run in progress.
+
+    Args:
+        assembly: The job's parts, all of those that a run needs.
+        folder: Where records and checkpoints go; None leaves no file behind.
+        hooks: Further hooks, after the job's own.
+    """
+
+    def __init__(self, assembly: Assembly, folder: RunFolder | None = None, hooks: tuple[Any, ...] = ()) -> None:
+        job, length = assembly.job, assembly.length
+        self.assembly, self.job, self.folder = assembly, job, folder
+        self.model: nn.Module = _present(assembly.model)
+        self.task = _present(assembly.task)
+        self.wrapper: OptimWrapper = _present(assembly.wrapper)
+        self.schedules: ParamSchedulers = _present(assembly.schedules)
+        self.iterations: int = _present(length.iterations)
+        self.epoch_length: int = _present(length.epoch_length)
+        self.val_interval: int = _present(job.train_cfg).val_interval
+        self.hooks = Hooks([*assembly.hooks, *hooks])
+        self.forward_model: nn.Module = torch.compile(self.model) if job.job.compile else self.model  # type: ignore[assignment]
+        self.iteration = 0
+        """Iterations done."""
+        self.record: Record | None = None
+        """The record that the iteration or the validation that is ending has written; None where it wrote none."""
+        self.metrics: dict[str, float] = {}
+        """The newest metrics of the validation."""
+        self.best: dict[str, Any] | None = None
+        self.stop_signal: int | None = None
+        """A signal that asked the run to end after the iteration that is going on."""
+        self.seconds_before = 0.0
+        self._started = time.monotonic()
+        self._losses: list[Tensor | Mapping[str, Any]] = []
+        self._validated_at = -1
+        self._saved_at = -1
+        self._best_rule = self._read_best_rule()
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that the newest iteration belongs to, counted from 1."""
+        return max(1, math.ceil(self.iteration / self.epoch_length))
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of the whole run, the last one perhaps short."""
+        return math.ceil(self.iterations / self.epoch_length)
+
+    @property
+    def seconds(self) -> float:
+        """Wall-clock seconds that the run has taken so far."""
+        return self.seconds_before + time.monotonic() - self._started
+
+    def train(self) -> None:
+        """Go on to the end of the run, or of the iteration in which a signal arrives."""
+        self._started = time.monotonic()
+        self.wrapper.initialize_count_status(self.model, self.iteration, self.iterations)
+        self.batches = stream(_present(self.assembly.train_loader), self.job.job.seed, skip=self.iteration)
+        self.hooks.call("before_run", self)
+        try:
+            while self.iteration < self.iterations and self.stop_signal is None:
+                self._epoch()
+            self._finish()
+        finally:
+            self.hooks.call("after_run", self)
+
+    def train_some(self, iterations: int) -> list[float]:
+        """The first ``iterations`` of the run; returns the seconds that each took, the device's work included."""
+        self.wrapper.initialize_count_status(self.model, self.iteration, self.iterations)
+        batches = stream(_present(self.assembly.train_loader), self.job.job.seed)
+        self.set_training(True)
+        seconds = []
+        for _ in range(min(iterations, self.iterations)):
+            start = time.perf_counter()
+            self._iteration(next(batches))
+            _synchronize(self.assembly.device)
+            seconds.append(time.perf_counter() - start)
+        return seconds
+
+    def validate(self, most: int | None = None) -> dict[str, float]:
+        """The metrics over the validation data, or over its first ``most`` batches."""
+        self.hooks.call("before_validation", self)
+        self.set_training(False)
+        sums: dict[str, Any] = {}
+        counts: dict[str, int] = {}
+        with torch.no_grad():
+            for number, batch in enumerate(one_pass(_present(self.assembly.val_loader), self.job.job.seed, 0), 1):
+                for name, (total, count) in self.task.evaluate(self.forward_model, self._moved(batch)).items():
+                    sums[name] = sums.get(name, 0.0) + total
+                    counts[name] = counts.get(name, 0) + count
+                if number == most:
+                    break
+        self.set_training(True)
+        return {name: float(total) / max(1, counts[name]) for name, total in sums.items()}
+
+    def set_training(self, training: bool) -> None:
+        """Switch the model, and an optimizer that asks for it, between training and evaluation."""
+        self.forward_model.train(training)
+        switch = getattr(self.wrapper.optimizer, "train" if training else "eval", None)
+        if callable(switch):
+            switch()
+
+    def save(self) -> Path | None:
+        """Write a checkpoint of this moment, and delete those that the job does not keep."""
+        if self.folder is None:
+            return None
+        self.hooks.call("before_checkpoint", self)
+        file = self.folder.checkpoints / checkpoint_name(self.iteration)
+        self.set_training(False)
+        save_checkpoint(file, self.state_dict())
+        self.set_training(True)
+        self._saved_at = self.iteration
+        besides = self.folder.path / self.best["checkpoint"] if self.best else None
+        keep_newest(self.folder.checkpoints, self.job.checkpoint.keep, besides)
+        self.hooks.call("after_checkpoint", self)
+        return file
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that a resumed run needs, as tensors and plain values."""
+        return {
+            "model": self.model.state_dict(),
+            "optimizers": {"default": self.wrapper.state_dict()},
+            "schedules": self.schedules.state_dict(),
+            "progress": {"iteration": self.iteration, "seconds": self.seconds},
+            "random": random_state(),
+            "metrics": self.metrics,
+            "best": self.best,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from ``state``: weights, optimizer, schedule, order of the data and random numbers; the job is as it is now."""
+        self.model.load_state_dict(state["model"])
+        self.wrapper.load_state_dict(state["optimizers"]["default"])
+        self.schedules.load_state_dict(state["schedules"])
+        self.iteration = int(state["progress"]["iteration"])
+        self.seconds_before = float(state["progress"]["seconds"])
+        self.metrics, self.best = dict(state["metrics"]), state["best"]
+        restore_random_state(state["random"])
+
+    def _epoch(self) -> None:
+        """From where the run stands to the end of the epoch."""
+        end = min((self.iteration // self.epoch_length + 1) * self.epoch_length, self.iterations)
+        self.set_training(True)
+        self.hooks.call("before_epoch", self)
+        while self.iteration < end and self.stop_signal is None:
+            self._iteration(next(self.batches))
+        if self.iteration == end:
+            self.hooks.call("after_epoch", self)
+            self._after_epoch()
+
+    def _iteration(self, batch: Any) -> None:
+        hooks = self.hooks.methods
+        if hooks["before_iteration"]:
+            self.hooks.call("before_iteration", self)
+        if hooks["before_update"] and self.wrapper.should_sync():
+            self.hooks.call("before_update", self)
+        updates = self.wrapper.updates
+        self._losses.append(self._step(self._moved(batch)))
+        self.iteration += 1
+        self.record = None
+        if self.iteration % self.job.log.interval == 0 or self.iteration == self.iterations:
+            self._record_training()
+        self.schedules.after_iteration()
+        if hooks["after_update"] and self.wrapper.updates != updates:
+            self.hooks.call("after_update", self)
+        if hooks["after_iteration"]:
+            self.hooks.call("after_iteration", self)
+
+    def _step(self, batch: Any) -> Tensor | Mapping[str, Any]:
+        """One iteration of the task; returns its loss, without its graph."""
+        own_step = getattr(self.task, "train_step", None)
+        if own_step is not None:
+            return _detached(own_step(self.forward_model, batch, self.wrapper))
+        with self.wrapper.optim_context(self.forward_model):
+            loss = self.task.loss(self.forward_model, batch)
+            total = total_loss(loss)
+        self.wrapper.update_params(total)
+        return _detached(loss)
+
+    def _moved(self, batch: Any) -> Any:
+        device = self.assembly.device
+        return batch if device.type == "cpu" else to_device(batch, device)
+
+    def _record_training(self) -> None:
+        """Write the mean loss since the last record, and the scheduled options; here the run waits for the device."""
+        losses, self._losses = _means(self._losses), []
+        record: Record = {"iteration": self.iteration, "epoch": self.epoch, "split": "train", **losses}
+        record.update(self._options())
+        if self.wrapper.grad_norm is not None:
+            record["grad_norm"] = float(self.wrapper.grad_norm)
+        self._write(record)
+        if not math.isfinite(record["loss"]):
+            self._diverged(record["loss"])
+
+    def _diverged(self, loss: float) -> NoReturn:
+        raise RunFailed(
+            f"the run diverged: the loss is {loss} by iteration {self.iteration}; "
+            "a smaller lr, a longer warm-up or clip_grad in optim_wrapper are the usual ways out"
+        )
+
+    def _options(self) -> dict[str, float]:
+        """Scheduled options and ``lr`` as the job wrote them, before multipliers, at this iteration."""
+        values = self.schedules.values()
+        lr = self.wrapper.defaults.get("lr")
+        return {"lr": float(lr), **values} if lr is not None else values
+
+    def _after_epoch(self) -> None:
+        last = self.iteration == self.iterations
+        if self.assembly.val_loader is not None and (last or self.epoch % self.val_interval == 0):
+            self._validate_and_record()
+        self.schedules.after_epoch(self.metrics)
+        if last or self.epoch % self.job.checkpoint.interval == 0 or self._is_best_now():
+            self.save()
+
+    def _validate_and_record(self) -> None:
+        self.metrics = self.validate()
+        self._validated_at = self.iteration
+        self._note_best()
+        self._write({"iteration": self.iteration, "epoch": self.epoch, "split": "val", **self.metrics})
+        self.hooks.call("after_validation", self)
+
+    def _finish(self) -> None:
+        if self.stop_signal is not None and self._saved_at != self.iteration:
+            self.save()
+
+    def _write(self, record: Record) -> None:
+        self.record = record
+        if self.folder is not None:
+            self.folder.record(record)
+            self.folder.log(record_text(record))
+
+    def _read_best_rule(self) -> tuple[str, str] | None:
+        """The metric and the direction of ``checkpoint.save_best``."""
+        wanted = self.job.checkpoint.save_best
+        if wanted is None:
+            return None
+        name = wanted.metric
+        rules: Mapping[str, str] = getattr(self.task, "metric_rules", {})
+        rule = wanted.rule or rules.get(name)
+        if rule is None or (rules and name not in rules):
+            hint = nearest(name, rules) or (
+                f"; it gives {listing(rules)}" if rules else '; write { metric = ..., rule = "max" }'
+            )
+            raise JobError(
+                self.job.located(
+                    JobError.single(
+                        ("checkpoint", "save_best"), f"the task has no metric '{name}'{hint}", "unknown-metric"
+                    ).problems
+                )
+            )
+        return name, rule
+
+    def _note_best(self) -> None:
+        if self._best_rule is None:
+            return
+        name, rule = self._best_rule
+        if name not in self.metrics:
+            raise RunFailed(
+                f"checkpoint.save_best: the validation gave no metric '{name}'{nearest(name, self.metrics)}"
+            )
+        value = self.metrics[name]
+        sign = 1 if rule == "max" else -1
+        if self.best is None or sign * value > sign * self.best["value"]:
+            file = f"checkpoints/{checkpoint_name(self.iteration)}"
+            self.best = {"metric": name, "value": value, "iteration": self.iteration, "checkpoint": file}
+
+    def _is_best_now(self) -> bool:
+        return self.best is not None and self.best["iteration"] == self.iteration
+
+
+def record_text(record: Record) -> str:
+    """A record as a line for a person."""
+    head = f"epoch {record['epoch']}  iteration {record['iteration']}  {record['split']}"
+    rest = [f"{name} {value:.4g}" for name, value in record.items() if isinstance(value, float)]
+    return "  ".join([head, *rest])
+
+
+def _detached(loss: Any) -> Tensor | Mapping[str, Any]:
+    if isinstance(loss, Tensor):
+        return loss.detach()
+    return {name: value.detach() if isinstance(value, Tensor) else value for name, value in loss.items()}
+
+
+def _means(losses: list[Any]) -> dict[str, float]:
+    """The mean of each named loss, and of their total as ``loss``."""
+    totals = torch.stack([total_loss(loss).double() for loss in losses])
+    means = {"loss": float(totals.mean())}
+    names = {name for loss in losses if isinstance(loss, Mapping) for name in loss}
+    for name in sorted(names - {"loss"}):
+        values = [float(loss[name]) for loss in losses if isinstance(loss, Mapping) and name in loss]
+        means[name] = sum(values) / len(values)
+    return means
+
+
+def _synchronize(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _present(part: Any) -> Any:
+    """A part that ``assemble(for_run=True)`` has made sure of."""
+    if part is None:
+        raise TypeError("a run was made from an assembly that lacks a part; assemble the job with for_run=True")
+    return part
+
+
+__all__ = ["Record", "Run", "record_text"]
