@@ -18,8 +18,10 @@ from optimctl import plugins
 from optimctl.data import batches_in, build_dataloader
 from optimctl.errors import JobError, Key, Problem
 from optimctl.optim.constructor import build_optim_wrapper
+from optimctl.optim.multi import OptimWrapperDict
 from optimctl.schedule.place import RunLength
 from optimctl.schedule.scheduler import ParamSchedulers, build_param_schedulers
+from optimctl.weights import LoadedWeights, load_weights
 
 if TYPE_CHECKING:
     from torch.utils.data import DataLoader
@@ -44,7 +46,8 @@ class Assembly:
     train_loader: DataLoader[Any] | None
     val_loader: DataLoader[Any] | None
     length: RunLength
-    wrapper: OptimWrapper | None
+    weights: LoadedWeights | None
+    wrapper: OptimWrapper | OptimWrapperDict | None
     schedules: ParamSchedulers | None
     hooks: list[Any]
 
@@ -109,15 +112,19 @@ class _Assembler:
         task = self._part("tasks", ("task",))
         loaders = {name: self._loader(name) for name in ("train_dataloader", "val_dataloader")}
         length = self._length(loaders["train_dataloader"])
+        weights = self._weights(model)
         if model is not None:
             model = model.to(device)
         wrapper = self._wrapper(model)
+        self._check_task(task, wrapper)
         schedules = self._schedules(wrapper, length)
         hooks = [self._hook(name, table) for name, table in self.tables.get("hooks", {}).items()]
         if self.problems:
             raise JobError(self.job.located(self.problems))
         train_loader, val_loader = loaders.values()
-        return Assembly(self.job, device, model, task, train_loader, val_loader, length, wrapper, schedules, hooks)
+        return Assembly(
+            self.job, device, model, task, train_loader, val_loader, length, weights, wrapper, schedules, hooks
+        )
 
     def _require(self) -> None:
         for section in RUN_NEEDS:
@@ -151,20 +158,29 @@ class _Assembler:
             epoch_length=said or measured,
             max_epochs=cfg.max_epochs if cfg else None,
             max_iters=cfg.max_iters if cfg else None,
-            accumulative_counts=int(self.tables.get("optim_wrapper", {}).get("accumulative_counts", 1)),
+            accumulative_counts=_accumulative_counts(self.tables.get("optim_wrapper", {})),
         )
         if loader is not None and cfg and length.epoch_length is None:
             message = "the training data has no length; say how many iterations make an epoch: epoch_length = 500"
             self.problems.append(Problem(("train_cfg",), message, "no-epoch-length"))
         return length
 
-    def _wrapper(self, model: nn.Module | None) -> OptimWrapper | None:
+    def _weights(self, model: nn.Module | None) -> LoadedWeights | None:
+        source = self.job.job.load_from
+        return None if source is None or model is None else self._try(lambda: load_weights(model, source))
+
+    def _check_task(self, task: Any, wrapper: OptimWrapper | OptimWrapperDict | None) -> None:
+        if task is not None and isinstance(wrapper, OptimWrapperDict) and not hasattr(task, "train_step"):
+            message = f"several optimizers need a task with train_step(model, batch, optim_wrapper), which {type(task).__name__} has not"
+            self.problems.append(Problem(("task", "type"), message, "no-train-step"))
+
+    def _wrapper(self, model: nn.Module | None) -> OptimWrapper | OptimWrapperDict | None:
         table = self.tables.get("optim_wrapper")
         if table is None or model is None:
             return None
         return self._try(lambda: build_optim_wrapper(model, table), "optim_wrapper")
 
-    def _schedules(self, wrapper: OptimWrapper | None, length: RunLength) -> ParamSchedulers | None:
+    def _schedules(self, wrapper: OptimWrapper | OptimWrapperDict | None, length: RunLength) -> ParamSchedulers | None:
         tables = self.tables.get("param_scheduler", [])
         if wrapper is None or length.iterations is None:
             return None
@@ -178,6 +194,15 @@ class _Assembler:
             ),
             "param_scheduler",
         )
+
+
+def _accumulative_counts(table: Mapping[str, Any]) -> int:
+    """Iterations an update: the job's, or the fewest of several optimizers."""
+    own = table.get("accumulative_counts")
+    several = [
+        one.get("accumulative_counts", 1) for one in table.values() if isinstance(one, Mapping) and "optimizer" in one
+    ]
+    return int(own or min(several, default=1))
 
 
 def build_part(kind: str, key: Key, table: Mapping[str, Any], must_be: type = object) -> Any:

@@ -149,7 +149,7 @@ def own_frame(error: BaseException) -> str | None:
     if not frames:
         return None
     theirs = [frame for frame in frames if not _is_library(frame.filename)]
-    frame = (theirs or frames)[-1]
+    frame = (theirs or [frame for frame in frames if not frame.filename.startswith("<")] or frames)[-1]
     return f"{frame.filename.replace(chr(92), '/').rsplit('/', 1)[-1]}:{frame.lineno} in {frame.name}"
 
 

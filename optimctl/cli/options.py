@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from optimctl.cli import output
+
 if TYPE_CHECKING:
     from optimctl.job.schema import Job
 
@@ -70,7 +72,23 @@ def read_job(path: str, overrides: tuple[str, ...], unset: tuple[str, ...]) -> J
     from optimctl.job.load import load_job
 
     file = Path(path)
-    return load_job(file / "job.toml" if (file / "summary.json").is_file() else file, overrides, unset)
+    job = load_job(file / "job.toml" if (file / "summary.json").is_file() else file, overrides, unset)
+    _tell_claims(job)
+    return job
+
+
+def _tell_claims(job: Job) -> None:
+    """Somebody else claims a name of optimctl's that the job uses: ours answers, and not in silence."""
+    from optimctl.job.named import answering, plugin_tables
+    from optimctl.plugins import OWN, installed
+
+    used = {claim for _, table in plugin_tables(job) if "/" not in table.type and (claim := answering(table))}
+    for claims in installed().conflicts():
+        others = [f"'{claim.qualified}'" for claim in claims if claim.distribution != OWN]
+        if any(claim in used and claim.distribution == OWN for claim in claims):
+            output.say(
+                f"warning: '{claims[0].name}' means optimctl's own here; for the other one write {' or '.join(others)}"
+            )
 
 
 __all__ = ["common_options", "job_options", "read_job", "wants_traceback"]

@@ -84,11 +84,13 @@ def error(problem: OptimctlError, *, with_traceback: bool = False) -> None:
 
 def problem_text(problem: Problem) -> str:
     """A problem as a sentence; below it the line it is in, with a caret, and how the file was reached."""
-    lines = [visible_lines(str(problem))]
+    sentence, *advice = visible_lines(str(problem)).splitlines()
+    lines = [sentence]
     place = problem.place
     if place and place.excerpt is not None and place.column is not None:
         before = place.excerpt[: place.column - 1]
         lines += [f"    {visible(place.excerpt.replace(chr(9), ' '))}", "    " + " " * _cells(before) + "^"]
+    lines += advice
     if place and place.chain:
         lines.append(f"    reached through {' > '.join(place.chain)}")
     return "\n".join(lines)

@@ -101,7 +101,8 @@ def trial_text(trial: Trial) -> str:
 
 def _opening(run: Run) -> str:
     where = f", written to {run.folder.path}" if run.folder else ""
-    return f"{run.job.name}: {run.iterations} iterations in {run.epochs} epochs on {run.assembly.device}{where}"
+    text = f"{run.job.name}: {run.iterations} iterations in {run.epochs} epochs on {run.assembly.device}{where}"
+    return f"{text}\n{run.assembly.weights}" if run.assembly.weights else text
 
 
 def _epoch(run: Run) -> str:

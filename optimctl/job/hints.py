@@ -64,6 +64,7 @@ _HERE: Mapping[str, str] = {
 
 _AMP = 'mixed precision is `optim_wrapper.type = "AmpOptimWrapper"`, with `dtype` and `loss_scale` beside it'
 _DATASET_BRINGS = "no value of TOML can say it; the dataset brings its own"
+_OTHER_CONSTRUCTOR = "another constructor than the default one takes it; name it in `optim_wrapper.constructor`"
 _RESERVED = "is reserved for a later version"
 _SENTENCES: Mapping[str, str] = {
     "auto_scale_lr": _RESERVED,
@@ -71,9 +72,12 @@ _SENTENCES: Mapping[str, str] = {
     "bf16": _AMP,
     "collate_fn": _DATASET_BRINGS,
     "custom_imports": "a job imports nothing; name your code in `[tool.optimctl.plugins]` of your pyproject.toml",
+    "decay_rate": _OTHER_CONSTRUCTOR,
+    "decay_type": _OTHER_CONSTRUCTOR,
     "default_scope": "there is none; `distribution/Name` says whose plugin is meant",
     "distributed": _RESERVED,
     "dtype": _AMP,
+    "fc_lr5": _OTHER_CONSTRUCTOR,
     "fp16": _AMP,
     "generator": "`job.seed` seeds the order of the data",
     "global_batch_size": _RESERVED,
@@ -81,6 +85,7 @@ _SENTENCES: Mapping[str, str] = {
     "loss_scale": _AMP,
     "max_steps": "here it is `train_cfg.max_iters`, which counts batches, not steps of the optimizer",
     "mixed_precision": _AMP,
+    "num_layers": _OTHER_CONSTRUCTOR,
     "on_nonfinite": _RESERVED,
     "param_groups": "`optim_wrapper.paramwise_cfg` gives parameters options of their own",
     "precision": _AMP,
@@ -140,6 +145,10 @@ def unknown_key(key: Key, tables: Mapping[Key, tuple[str, ...]]) -> Problem:
     name, parent = str(key[-1]), key[:-1]
     known = tables.get(table_of(parent, tables), ())
     misplaced = _misplaced(name, parent, tables)
+    if not parent and name in known:  # a resolved job has neither `extends` nor `unset`
+        return Problem(key, f"only a file can say `{name}`", "misplaced-key")
+    if name in known:  # one of two forms of the table has it
+        return Problem(key, "does not go with the other keys of its table", "exclusive-keys")
     near = nearest(name, known)
     if name in _SENTENCES and not (name in ("generator",) and not parent):
         return Problem(
@@ -171,8 +180,9 @@ def _matches(table: Key, path: Key) -> bool:
 
 def _misplaced(name: str, parent: Key, tables: Mapping[Key, tuple[str, ...]]) -> tuple[str, bool] | None:
     """Where a key of this name does belong, and whether that is close by: one table up, or one down."""
-    homes = [table for table, names in tables.items() if name in names and table and name != "type"]
     here = table_of(parent, tables)
+    homes = [table for table, names in tables.items() if name in names and table and name != "type"]
+    homes = [home for home in homes if home != ("param_scheduler",) or not parent]  # its words are everybody's
     if here[:-1] in homes:
         return f"one level up, in `{key_text(parent[:-1])}`", True
     below = [home for home in homes if home[:-1] == here and here]

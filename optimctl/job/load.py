@@ -151,18 +151,14 @@ def _take_away(data: dict[str, Any], key: Key | None, text: str) -> tuple[dict[s
 
 
 def _why_not_there(data: Any, key: Key) -> str:
-    """Why a key cannot be taken away: where it leaves what there is."""
-    for length, part in enumerate(key):
-        if isinstance(data, list) and (index := array_index(data, part)) is not None and length + 1 < len(key):
-            data = data[index]
-        elif isinstance(data, dict) and part in data:
-            data = data[part]
-        elif isinstance(data, list):
-            return f"an element of the array '{key_text(key[:length])}' cannot be taken away; give the whole array anew"
-        else:
-            near = nearest(str(part), data) if isinstance(data, dict) else ""
-            return f"there is no '{key_text(key)}' to take away{near}"
-    return f"there is no '{key_text(key)}' to take away"
+    """Why a key cannot be taken away: what stands where it leaves what there is."""
+    length = 0
+    while length < len(key) - 1 and (inner := _element(data, key[length])) is not None:
+        data, length = inner, length + 1
+    if isinstance(data, list) and length == len(key) - 1:
+        return f"an element of the array '{key_text(key[:length])}' cannot be taken away; give the whole array anew"
+    near = nearest(str(key[length]), data) if isinstance(data, dict) else ""
+    return f"there is no '{key_text(key)}' to take away{near}"
 
 
 def _parse_options(overrides: Sequence[str], unset: Sequence[str]) -> tuple[tuple[Option, ...], list[Problem]]:
@@ -172,7 +168,7 @@ def _parse_options(overrides: Sequence[str], unset: Sequence[str]) -> tuple[tupl
         for text in texts:
             try:
                 option = read(text)
-                _refuse_contradiction(option, options)
+                _refuse_contradiction(option, [other for other in options if other.flag == flag])
             except JobError as error:
                 problems += [replace(problem, place=Place(f"{flag} {text}")) for problem in error.problems]
             else:
@@ -201,7 +197,7 @@ def _read_unset(text: str) -> Option:
 def _refuse_contradiction(option: Option, earlier: Sequence[Option]) -> None:
     """Options have no order, so that two of them cannot say different things about one key."""
     for other in earlier:
-        if other.key == option.key and (other.flag, other.value) != (option.flag, option.value):
+        if other.key == option.key and other.value != option.value:
             raise JobError.single(option.key, f"`{other}` says something else", "contradiction")
 
 

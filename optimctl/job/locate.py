@@ -36,7 +36,7 @@ class Index:
         self._values: dict[Key, Node] = {}
         self._lengths: dict[Key, int] = {}
         self._written: dict[Key, Node] = {}
-        self._repeated: tuple[Node, Node] | None = None
+        self._repeated: tuple[Key, Node, Node] | None = None
         tree = Parser(Language(tree_sitter_toml.language())).parse(text.encode())
         if not tree.root_node.has_error:  # else a table's header may be lost, and a key be taken for another table's
             self._add_document(tree.root_node)
@@ -50,15 +50,18 @@ class Index:
         return None
 
     @property
-    def repeated(self) -> tuple[Spot, Spot] | None:
+    def repeated(self) -> tuple[Key, Spot, Spot] | None:
         """The first key, or table, that is written twice, which TOML forbids: where it stands first, and where again."""
-        return (self._spot(self._repeated[0]), self._spot(self._repeated[1])) if self._repeated else None
+        if self._repeated is None:
+            return None
+        key, first, second = self._repeated
+        return key, self._spot(first), self._spot(second)
 
     def _note(self, key: Key, node: Node) -> None:
         """Remember that ``key`` was given a value here."""
         first = self._written.setdefault(key, node)
         if first is not node and self._repeated is None:
-            self._repeated = (first, node)
+            self._repeated = (key, first, node)
 
     def _spot(self, node: Node) -> Spot:
         row, column = node.start_point

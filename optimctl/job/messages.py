@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -27,6 +28,8 @@ _TYPES = {
     "model_attributes_type": "a table",
     "finite_number": "a finite number",
 }
+_CUSTOM_KEYS: Key = ("optim_wrapper", "paramwise_cfg", "custom_keys")
+_FOR_A_NUMBER: Mapping[Key, str] = {("optim_wrapper", "clip_grad"): "max_norm", (*_CUSTOM_KEYS, "*"): "lr_mult"}
 MOST = 500
 """Problems that are told at once; a file with more is no job."""
 _BOUNDS = {
@@ -73,7 +76,9 @@ def problems_of(
     for line in lines[:MOST]:
         problem = _problem(line, data, section, tables)
         found.setdefault((problem.key, problem.message), problem)
-    more = [Problem((), f"{len(lines) - MOST} more problems are not shown", "more-problems")] if len(lines) > MOST else []
+    more = (
+        [Problem((), f"{len(lines) - MOST} more problems are not shown", "more-problems")] if len(lines) > MOST else []
+    )
     return [*found.values(), *more]
 
 
@@ -90,41 +95,56 @@ def _problem(line: ErrorDetails, data: Any, section: Key, tables: Mapping[Key, t
             key, f"`{key[-1]}` belongs in the table of each optimizer; there are several here", "misplaced-key"
         )
     if line["type"] in _TYPES:
-        return _wrong_type(key, line["type"], line["input"], table_of((*section, *key), tables))
+        return _wrong_type(key, line["type"], line["input"], table_of((*section, *key), tables), tables)
     return Problem(key, _wrong_value(line), "wrong-value")
 
 
-def _wrong_type(key: Key, kind: str, value: Any, table: Key) -> Problem:
-    message = f"must be {_TYPES[kind]}, not {shown(value)}"
-    if table[:-1] == ("optim_wrapper", "paramwise_cfg", "custom_keys"):
-        message += "; write a table, such as { lr_mult = 0.1 }"
-    elif kind == "list_type" and isinstance(value, Mapping):
-        message += f"; begin it with [[{key_text(key)}]]"
-    elif kind == "bool_type" and isinstance(value, str) and value.lower() in ("true", "false"):
-        message += f"; write {value.lower()}, without quotes"
-    elif kind in ("int_type", "float_type") and isinstance(value, str) and _is_number(value):
-        message += f"; write {value.strip()}, without quotes"
-    return Problem(key, message, "wrong-type")
+def _wrong_type(key: Key, kind: str, value: Any, table: Key, tables: Mapping[Key, tuple[str, ...]]) -> Problem:
+    if table[:-1] == _CUSTOM_KEYS and key[-1] in tables[_CUSTOM_KEYS[:-1]]:
+        above = key_text(_CUSTOM_KEYS[:-1])
+        return Problem(key, f"`{key[-1]}` belongs one level up, in `{above}`", "misplaced-key")
+    what = "a table, or an array of tables" if table == key == ("param_scheduler",) else _TYPES[kind]
+    advice = _advice(key, kind, value, table, tables.get(table, ()))
+    return Problem(key, f"must be {what}, not {shown(value)}" + (f"; write {advice}" if advice else ""), "wrong-type")
+
+
+def _advice(key: Key, kind: str, value: Any, table: Key, known: tuple[str, ...]) -> str | None:
+    """What to write instead, where that can be told from what stands there."""
+    if kind == "model_type" and isinstance(value, str) and "type" in known:
+        return f"{{ type = {json.dumps(value, ensure_ascii=False)} }}"
+    if kind == "model_type" and _is_number(value) and table in _FOR_A_NUMBER:
+        return f"{{ {_FOR_A_NUMBER[table]} = {value} }}"
+    if kind == "list_type" and isinstance(value, Mapping):
+        return f"[[{key_text(key)}]] as its header"
+    if kind == "bool_type" and isinstance(value, str) and value.lower() in ("true", "false"):
+        return f"{value.lower()}, without quotes"
+    if kind in ("int_type", "float_type") and isinstance(value, str) and _reads_as_number(value):
+        return f"{value.strip()}, without quotes"
+    if kind == "int_type" and isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+        return f"{value:.0f}"
+    return None
 
 
 def _wrong_value(line: ErrorDetails) -> str:
     kind, value, context = line["type"], shown(line["input"]), line.get("ctx", {})
     if kind in _BOUNDS:
         bound, words = _BOUNDS[kind]
-        return f"must be {words} {context[bound]}, not {value}"
+        limit = context[bound]
+        return f"must be {words} {int(limit) if limit == int(limit) else limit}, not {value}"
     if kind == "literal_error":
-        near = (
-            nearest(line["input"], re.findall("'([^']*)'", context["expected"]))
-            if isinstance(line["input"], str)
-            else ""
-        )
+        choices = re.findall("'([^']*)'", context["expected"])
+        near = nearest(line["input"], choices) if isinstance(line["input"], str) else ""
         return f"must be {context['expected']}, not {value}{near}"
     if kind == "string_too_short":
         return "must not be empty"
     return line["msg"]
 
 
-def _is_number(text: str) -> bool:
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _reads_as_number(text: str) -> bool:
     try:
         float(text)
     except ValueError:

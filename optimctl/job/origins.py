@@ -19,13 +19,15 @@ if TYPE_CHECKING:
 
 AT_KEY = frozenset(
     {
-        "unknown-key",
-        "misplaced-key",
-        "unknown-argument",
-        "given-argument",
+        "bad-pattern",
         "exclusive-keys",
+        "given-argument",
+        "misplaced-key",
         "rule-matches-nothing",
+        "unknown-argument",
+        "unknown-key",
         "unknown-optimizer",
+        "unknown-option",
     }
 )
 """Codes of problems with a key itself; all others are shown at the key's value."""
@@ -33,7 +35,7 @@ AT_KEY = frozenset(
 
 @dataclass(frozen=True)
 class Source:
-    """One file of a job."""
+    """One file of a job; without a text where it is plain values from Python."""
 
     name: str
     """As the user would write it."""
@@ -96,23 +98,26 @@ class Origins:
                 return option.place
         for source in reversed(self.sources):
             if present and _has(source.data, present):
-                return source.place(present, at_key)
+                return source.place(present, at_key) if source.text is not None else None
         for option in setting:
             if present and _below(option.key, present) is not None:
                 return option.place
-        return self.sources[-1].place(()) if self.sources else None
+        return Place(self.file) if self.file else None
 
     def located(self, problems: Iterable[Problem]) -> list[Problem]:
         """The problems with their places, in the order of the files: the job's own first, the options last."""
         placed = [p if p.place else replace(p, place=self.place(p.key, p.code in AT_KEY)) for p in problems]
-        return sorted(placed, key=self._order)
+        files = [source.name for source in reversed(self.sources)]
+        order = {name: index for index, name in reversed(list(enumerate([*files, *(_source(p) for p in placed)])))}
+        return sorted(placed, key=lambda problem: (order[_source(problem)], *_line_and_column(problem)))
 
-    def _order(self, problem: Problem) -> tuple[int, int, int]:
-        place = problem.place
-        names = [source.name for source in reversed(self.sources)]
-        if place is None or place.source not in names:
-            return len(names), 0, 0
-        return names.index(place.source), place.line or 0, place.column or 0
+
+def _source(problem: Problem) -> str:
+    return problem.place.source if problem.place else ""
+
+
+def _line_and_column(problem: Problem) -> tuple[int, int]:
+    return (problem.place.line or 0, problem.place.column or 0) if problem.place else (0, 0)
 
 
 def _present(data: Any, key: Key) -> Key:

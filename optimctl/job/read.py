@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import stat
 
@@ -24,7 +25,7 @@ def read_text(path: str, chain: tuple[str, ...] = ()) -> str:
             raise _error(f"is {_sort_of_file(status.st_mode)}, and a job is a file", "no-file", here)
         if status.st_size > LARGEST:
             size, most = status.st_size / 2**20, LARGEST // 2**20
-            raise _error(f"has {size:.0f} MiB; a job has at most {most}", "too-large", here)
+            raise _error(f"has {size:.0f} MiB; a job has at most {most} MiB", "too-large", here)
         with open(path, "rb") as file:  # noqa: PTH123
             content = file.read(LARGEST + 1)
     except FileNotFoundError as error:
@@ -51,12 +52,13 @@ def _nearest_file(path: str) -> str:
 
 
 def _decoded(content: bytes, here: Place) -> str:
+    content = content.removeprefix(codecs.BOM_UTF8)
     try:
-        return content.decode("utf-8-sig")
+        return content.decode()
     except UnicodeDecodeError as error:
-        line = content[: error.start].rpartition(b"\n")[2].decode("utf-8-sig", "replace")
+        line = content[: error.start].rpartition(b"\n")[2].decode()
         place = Place(here.source, content.count(b"\n", 0, error.start) + 1, len(line) + 1, chain=here.chain)
-        utf16 = content[:2] in (b"\xff\xfe", b"\xfe\xff")
+        utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
         what = "is UTF-16" if utf16 else f"the byte 0x{content[error.start]:02x} is not UTF-8"
         raise _error(f"{what}; save the file as UTF-8", "encoding", place) from error
 

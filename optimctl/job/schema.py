@@ -18,6 +18,7 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
+    GetJsonSchemaHandler,
     PlainValidator,
     PrivateAttr,
     Tag,
@@ -36,6 +37,8 @@ from optimctl.job.origins import Origins
 from optimctl.job.table import PluginTable, Table, documented, exclusive, wrong
 
 if TYPE_CHECKING:
+    from pydantic.json_schema import JsonSchemaValue
+    from pydantic_core import CoreSchema
     from typing_extensions import Self
 
     from optimctl.job.merge import Dropped
@@ -50,10 +53,16 @@ SUFFIXES = ("LR", "Momentum", "WeightDecay", "ParamScheduler")
 # --- extends, unset ---------------------------------------------------------------------------------------------------
 
 
+_PATHS = {"type": "array", "items": {"type": "string", "minLength": 1}}
+OneOrSeveral = Annotated[
+    list[Annotated[str, Field(min_length=1)]], WithJsonSchema({"anyOf": [{"type": "string", "minLength": 1}, _PATHS]})
+]
+
+
 class Inheritance(Table):
     """The two keys at the top of a file that say what it is built on; a job that was loaded has neither."""
 
-    extends: list[Annotated[str, Field(min_length=1)]] = documented(
+    extends: OneOrSeveral = documented(
         [],
         "A file, or several, that this one builds on, relative to this file; of several, the later one wins over the earlier. "
         "Tables merge, arrays replace; a table that names another `type` replaces the whole table of its base.",
@@ -155,7 +164,7 @@ def _workers_for_their_options(data: Mapping[str, Any]) -> Iterator[Problem]:
     """Options of worker processes, which torch refuses where there is none."""
     if data.get("num_workers", 0) == 0:
         for name in _NEEDS_WORKERS:
-            if data.get(name):
+            if data.get(name) and isinstance(data[name], (int, float, str)):
                 yield Problem(
                     (name,), f"`{name}` needs worker processes; set `num_workers` to 1 or more", "needs-workers"
                 )
@@ -270,18 +279,21 @@ NormType = Annotated[
 class ClipByNorm(Table):
     """`clip_grad`: scales the gradients so that their norm, taken over all of them, stays within a bound."""
 
-    rules = (exclusive("clip_grad"),)
-
     type: Literal["norm"] = documented("norm", "Clip by norm.")
     max_norm: float = documented(..., "The largest norm; `inf` only measures it.", gt=0, allow_inf_nan=True)
     norm_type: NormType = documented(2.0, 'The p of the p-norm; `inf` or `"inf"` for the largest value.')
     error_if_nonfinite: bool = documented(False, "Whether a norm that is not finite ends the run.")
 
+    @field_validator("type", mode="before")
+    @classmethod
+    def _is_one_of_two(cls, value: Any) -> Any:
+        if value != "norm":
+            raise wrong("wrong-value", f"must be 'norm' or 'value', not {shown(value)}")
+        return value
+
 
 class ClipByValue(Table):
     """`clip_grad`: cuts each value of a gradient off at a bound."""
-
-    rules = (exclusive("clip_grad"),)
 
     type: Literal["value"] = documented(..., "Clip by value.")
     clip_value: float = documented(..., "The largest magnitude that a value keeps.", gt=0)
@@ -532,11 +544,11 @@ class ScheduleTable(PluginTable):
 
 def scheduler_names(type_: str) -> list[str]:
     """The plugins, by name, that may answer to a scheduler's `type`: itself, then its stem with each other suffix and with none."""
-    suffix = next((suffix for suffix in SUFFIXES if type_.endswith(suffix)), None)
+    suffix = next((suffix for suffix in SUFFIXES if type_.endswith(suffix) and type_ != suffix), None)
     if suffix is None:
         return [type_]
     stem = type_.removesuffix(suffix)
-    return [type_, *(stem + other for other in (*SUFFIXES, "") if other != suffix and stem + other)]
+    return [type_, *(stem + other for other in (*SUFFIXES, "") if other != suffix)]
 
 
 def _is_tables(value: Any) -> bool:
@@ -601,6 +613,12 @@ class HookTable(PluginTable):
     kind = "hooks"
 
     type: str = documented(..., "The plugin's name. Default: the table's name.", min_length=1)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        table = handler(schema)
+        table.pop("required")  # the job gives each its name
+        return table
 
 
 # --- the whole --------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from optimctl.errors import JobError, Key, Place, Problem
+from optimctl.errors import JobError, Key, Place, Problem, key_text
 
 DEEPEST = 64
 """Levels of tables and arrays."""
@@ -24,6 +24,7 @@ def parse(text: str, name: str, chain: tuple[str, ...] = ()) -> dict[str, Any]:
     """
     import tomli
 
+    text = text.replace("\r\n", "\n")  # so do tomli's offsets
     try:
         data = tomli.loads(text)
     except tomli.TOMLDecodeError as error:
@@ -94,7 +95,7 @@ class _Finding(NamedTuple):
 
     def at(self, text: str, name: str, chain: tuple[str, ...]) -> JobError:
         line, column = _line_and_column(text, self.offset)
-        excerpt = text.split("\n")[line - 1].rstrip("\r")
+        excerpt = text.split("\n")[line - 1]
         return JobError([Problem((), self.message, self.code, Place(name, line, column, excerpt, chain))])
 
 
@@ -107,23 +108,21 @@ _ADVICE: tuple[tuple[str, str, str], ...] = (
     ("Invalid value", r"True\b|False\b", "true and false are written in lower case"),
     ("Invalid value", r"(None|null|nil|~)\b", "TOML has no null; leave the key out"),
     ("Invalid value", r"[+-]?\.\d", "a number needs a digit before its point"),
-    ("Invalid value", r"\s*(#|$)", "there is no value after `=`"),
+    ("Invalid value", r"[ \t]*(#|$)", "there is no value after `=`"),
     ("Invalid value", r"[^\W\d]|[\u2018-\u201f/~.]", 'a string is written in quotes, as "text"'),
     ("Invalid value", r"", "this is no TOML value"),
     ("Expected '='", r":", "a key and its value are written key = value"),
     ("Expected '='", r"", "a key is followed by = and a value; one with spaces is written in quotes"),
-    ("Expected newline", r"\.\s*(#|$)", "a number needs a digit after its point"),
-    ("Expected newline", r"[\d-]", "a number has no leading zeros, and a date has the form 1979-05-27"),
+    ("Expected newline", r"\.[ \t]*(#|$)", "a number needs a digit after its point"),
+    ("Expected newline", r"(?<=\d)[\d-]", "a number has no leading zeros, and a date has the form 1979-05-27"),
     ("Expected newline", r",", "no comma follows a value, but in an array or an inline table"),
     ("Expected newline", r"", "each key = value stands on a line of its own"),
     ("Unescaped '\\'", r"", "a backslash in \"...\" is written \\\\; in '...' it stands for itself"),
     ("Illegal character '\\n'", r"", "the string is not closed on its line"),
     ("Unterminated string", r"", "the string is not closed"),
     ('Expected "\'"', r"", "the string is not closed"),
-    ("Unclosed array", r"[^\s]", "an array needs a comma, or its closing ]"),
-    ("Unclosed array", r"", "the array is not closed"),
-    ("Unclosed inline table", r"[^\s]", "an inline table needs a comma, or its closing }"),
-    ("Unclosed inline table", r"", "the inline table is not closed"),
+    ("Unclosed array", r"", "an array needs a comma, or its closing ]"),
+    ("Unclosed inline table", r"", "an inline table needs a comma, or its closing }"),
     ("Expected ']'", r"", "the header of a table is closed with ]"),
     ("Expected ']]'", r"", "the header of an element is closed with ]]"),
     ("Invalid initial character for a key part", r"", "a part of the key is missing"),
@@ -135,17 +134,23 @@ _ADVICE: tuple[tuple[str, str, str], ...] = (
 
 def _explained(text: str, message: str) -> _Finding:
     """What tomli's message means to a person."""
-    text = text.replace("\r\n", "\n")  # as tomli counts
     offset = _offset(text, message)
     message = re.sub(r" \(at [^()]*\)$", "", message)
     if message.startswith(("Cannot overwrite", "Cannot declare")):
         return _repeated(text) or _Finding(offset, "not TOML: this key, or a part of it, has a value already")
-    rest = text[offset:].partition("\n")[0]
+    if message.startswith(("Unclosed", "Invalid value")) and not text[offset:].strip():
+        bracket = _last_open_bracket(text, offset)
+        if bracket is not None:
+            return _Finding(bracket, f"not TOML: this {text[bracket]} is not closed")
     tomlis = message[0].lower() + message[1:]
-    advice = next((a for start, there, a in _ADVICE if message.startswith(start) and re.match(there, rest)), tomlis)
-    if message.startswith("Unclosed") and not rest.strip():
-        offset = _last_open_bracket(text, offset)
+    advice = next(
+        (a for start, there, a in _ADVICE if message.startswith(start) and _stands_at(text, offset, there)), tomlis
+    )
     return _Finding(offset, f"not TOML: {advice}")
+
+
+def _stands_at(text: str, offset: int, pattern: str) -> bool:
+    return re.compile(pattern, re.MULTILINE).match(text, offset) is not None
 
 
 def _offset(text: str, message: str) -> int:
@@ -164,19 +169,19 @@ def _repeated(text: str) -> _Finding | None:
     repeated = Index(text).repeated
     if repeated is None:
         return None
-    first, second = repeated
+    key, first, second = repeated
     offset = sum(len(line) + 1 for line in text.split("\n")[: second.line - 1]) + second.column - 1
-    return _Finding(offset, f"not TOML: this is written a second time, after line {first.line}")
+    return _Finding(offset, f"not TOML: '{key_text(key)}' was given a value on line {first.line} already")
 
 
-def _last_open_bracket(text: str, end: int) -> int:
+def _last_open_bracket(text: str, end: int) -> int | None:
     open_brackets = []
     for match in _TOKEN.finditer(text, 0, end):
         if match[0] in "[{":
             open_brackets.append(match.start())
         elif match[0] in "]}" and open_brackets:
             open_brackets.pop()
-    return open_brackets[-1] if open_brackets else end
+    return open_brackets[-1] if open_brackets else None
 
 
 _TOKEN = re.compile(
@@ -184,11 +189,14 @@ _TOKEN = re.compile(
     r"|(?<![\d:-])\d\d:\d\d(?![\d:])|\b\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(?!:)",
     re.DOTALL,
 )
+_MAYBE_NEWER = re.compile(r"\{|\\[ex]|\d:\d\d")
 _NEW_ESCAPE = re.compile(r"\\(?:\\|(?P<new>[ex])|.)", re.DOTALL)
 
 
 def _newer_than_1_0(text: str) -> Iterator[_Finding]:
     """What a parser of TOML 1.1 reads in a valid text, and one of TOML 1.0 does not."""
+    if not _MAYBE_NEWER.search(text):
+        return
     open_brackets: list[str] = []
     for match in _TOKEN.finditer(text):
         token = match[0]

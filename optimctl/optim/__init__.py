@@ -6,15 +6,23 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from optimctl.optim.amp import AmpOptimWrapper
     from optimctl.optim.constructor import DefaultOptimWrapperConstructor, build_optim_wrapper, build_optimizer
+    from optimctl.optim.layer_decay import LayerDecayOptimWrapperConstructor
+    from optimctl.optim.multi import OptimWrapperDict
     from optimctl.optim.options import Options, Reason
+    from optimctl.optim.routes import Routes
     from optimctl.optim.wrapper import OptimWrapper
 
 _HOME = {
+    "AmpOptimWrapper": "amp",
     "DefaultOptimWrapperConstructor": "constructor",
+    "LayerDecayOptimWrapperConstructor": "layer_decay",
     "OptimWrapper": "wrapper",
+    "OptimWrapperDict": "multi",
     "Options": "options",
     "Reason": "options",
+    "Routes": "routes",
     "build_optim_wrapper": "constructor",
     "build_optimizer": "constructor",
 }
@@ -27,10 +35,14 @@ def __getattr__(name: str) -> Any:
 
 
 __all__ = [
+    "AmpOptimWrapper",
     "DefaultOptimWrapperConstructor",
+    "LayerDecayOptimWrapperConstructor",
     "OptimWrapper",
+    "OptimWrapperDict",
     "Options",
     "Reason",
+    "Routes",
     "build_optim_wrapper",
     "build_optimizer",
 ]

@@ -6,17 +6,19 @@ In this room: ``DefaultOptimWrapperConstructor``, the template that a plugin's c
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
 from torch.optim import Optimizer
 
 from optimctl import plugins
-from optimctl.errors import JobError, Problem, listing, nearest
-from optimctl.job.schema import OptimWrapperTable, read_optim_wrapper, read_paramwise
-from optimctl.optim.options import DEFAULT, Options, Reason
+from optimctl.errors import JobError, Key, Problem, listing, nearest
+from optimctl.job.schema import ConstructorTable, OptimWrappers, OptimWrapperTable, read_optim_wrapper, read_paramwise
+from optimctl.optim.multi import OptimWrapperDict
+from optimctl.optim.options import Options
 from optimctl.optim.rules import NOT_OPTIONS, OPTIMIZER, PARAMWISE, Rules
+from optimctl.optim.takes import check_takes
 from optimctl.optim.walk import undecayed, unwrapped, walk
 from optimctl.optim.wrapper import OptimWrapper
 
@@ -59,20 +61,40 @@ class DefaultOptimWrapperConstructor:
     def __call__(self, model: nn.Module) -> OptimWrapper:
         """The wrapper for ``model``; each of its trainable parameters is in exactly one group."""
         model = unwrapped(model)
+        optimizer, options = self.optimize(model)
+        if optimizer is None:
+            message = "no parameter is left to train: all are frozen" if options else "the model has no parameters"
+            raise JobError.single((OPTIMIZER,), message, "nothing-to-train")
+        check_coverage(model, optimizer)
+        wrapper = self.wrap(optimizer, options, self.rules.all_keys())
+        wrapper.parts = (("", optimizer, self.optimizer.plugin),)
+        return wrapper
+
+    def optimize(
+        self, model: nn.Module, only: Container[str] | None = None
+    ) -> tuple[Optimizer | None, dict[str, Options]]:
+        """The optimizer over the model's trainable parameters, or over those named in ``only``, and the options of each.
+
+        None where no parameter is left to train.
+        """
         self.prepare(model)
-        options = {}
+        options: dict[str, Options] = {}
         groups = _Groups(self.arguments)
         for met in walk(model):
-            wanted = self.options(met.name, met.parameter, met.module, met.parents)
+            if only is not None and met.name not in only:
+                continue
+            wanted = options[met.name] = self.options(met.name, met.parameter, met.module, met.parents)
             if wanted.frozen:
                 met.parameter.requires_grad_(False)
             elif met.parameter.requires_grad:
                 groups.add(met.name, met.parameter, wanted)
-            options[met.name] = wanted
-        optimizer = self.build(model, groups.tables())
-        _check_coverage(model, optimizer)
+        tables = groups.tables()
+        if not tables:
+            return None, options
+        check_takes(self.optimizer.object, model, tables)
+        optimizer = self.build(model, tables)
         _check_known(self.rules, options, self.arguments, optimizer)
-        return self.wrap(optimizer, options)
+        return optimizer, options
 
     def prepare(self, model: nn.Module) -> None:
         """Read what depends on the whole model, before the walk; a subclass that needs more calls this first."""
@@ -96,13 +118,6 @@ class DefaultOptimWrapperConstructor:
 
     def build(self, model: nn.Module, groups: list[dict[str, Any]]) -> Optimizer:
         """The optimizer over ``groups``, fused where the class, the device, the dtypes and the gradients allow it."""
-        if not groups:
-            message = (
-                "no parameter is left to train: all are frozen"
-                if any(True for _ in model.parameters())
-                else "the model has no parameters"
-            )
-            raise JobError.single((OPTIMIZER,), message, "nothing-to-train")
         names = [group.pop("param_names") for group in groups]
         optimizer = _fused(self.optimizer, self.arguments, model, groups)
         if optimizer is None:
@@ -113,13 +128,12 @@ class DefaultOptimWrapperConstructor:
         _name_groups(optimizer, groups, names)
         return optimizer
 
-    def wrap(self, optimizer: Optimizer, options: dict[str, Options]) -> OptimWrapper:
+    def wrap(self, optimizer: Optimizer, options: Mapping[str, Options], rule_keys: Sequence[Key]) -> OptimWrapper:
         """The optimizer in the job's wrapper, which remembers the options for those who ask why."""
         loaded = plugins.resolve("optim_wrappers", self.wrapper_type, ())
         wrapper: OptimWrapper = plugins.call(loaded, (), self.wrapper_options, optimizer)
         wrapper.options = options
-        wrapper.plugin = self.optimizer.plugin
-        wrapper.rule_keys = tuple(self.rules.keys())
+        wrapper.rule_keys = tuple(rule_keys)
         return wrapper
 
 
@@ -227,7 +241,7 @@ def _name_groups(optimizer: Optimizer, groups: list[dict[str, Any]], names: list
         group["param_names"] = [by_id.get(id(parameter), "") for parameter in group["params"]]
 
 
-def _check_coverage(model: nn.Module, optimizer: Optimizer) -> None:
+def check_coverage(model: nn.Module, optimizer: Optimizer) -> None:
     """Every trainable parameter in exactly one group: the last check, whatever a constructor's subclass did."""
     counts: dict[int, int] = {}
     for group in optimizer.param_groups:
@@ -259,8 +273,10 @@ def _check_known(
         raise JobError(problems)
 
 
-def build_optim_wrapper(model: nn.Module, cfg: OptimWrapperTable | Mapping[str, Any]) -> OptimWrapper:
-    """The wrapper that a table ``optim_wrapper`` asks for, by the constructor that it names.
+def build_optim_wrapper(
+    model: nn.Module, cfg: OptimWrapperTable | OptimWrappers | Mapping[str, Any]
+) -> OptimWrapper | OptimWrapperDict:
+    """The wrapper that a table ``optim_wrapper`` asks for, by the constructor that it names; or several, by name.
 
     Args:
         model: The model; under ``DistributedDataParallel`` or ``torch.compile`` the inner one's names count.
@@ -270,15 +286,57 @@ def build_optim_wrapper(model: nn.Module, cfg: OptimWrapperTable | Mapping[str, 
         JobError: Keys are seen from ``optim_wrapper``.
     """
     read = read_optim_wrapper(cfg) if isinstance(cfg, Mapping) else cfg
-    if not isinstance(read, OptimWrapperTable):
-        raise JobError.single((), "several optimizers need a model with a sub-module for each", "wrong-form")
-    table = read.model_dump(exclude_unset=True)
-    loaded = plugins.resolve("constructors", read.constructor.type, ("constructor",))
-    given = (table, table.get(PARAMWISE))
-    constructor = plugins.call(loaded, ("constructor",), read.constructor.arguments, *given, seen_from=())
+    if isinstance(read, OptimWrapperTable):
+        wrapper: OptimWrapper = _construct(model, read.model_dump(exclude_unset=True), read.constructor)
+        return wrapper
+    if read.constructor is not None:
+        several: OptimWrapperDict = _construct(model, read.model_dump(exclude_unset=True), read.constructor)
+        return several
+    return _build_several(unwrapped(model), read)
+
+
+def _construct(model: nn.Module, table: dict[str, Any], named: ConstructorTable) -> Any:
+    """What the constructor that a job names makes of the model."""
+    loaded = plugins.resolve("constructors", named.type, ("constructor",))
+    constructor = plugins.call(loaded, ("constructor",), named.arguments, table, table.get(PARAMWISE), seen_from=())
     with plugins.plugin_code(loaded, ("constructor",), seen_from=()):
-        wrapper: OptimWrapper = constructor(model)
-    return wrapper
+        return constructor(model)
+
+
+def _build_several(model: nn.Module, tables: OptimWrappers) -> OptimWrapperDict:
+    """A wrapper for each sub-module that the job names, each by its own constructor."""
+    wrappers: dict[str, OptimWrapper] = {}
+    problems: list[Problem] = []
+    for path, table in tables.wrappers.items():
+        try:
+            wrappers[path] = build_optim_wrapper(_submodule(model, path), table)  # type: ignore[assignment]
+        except JobError as error:
+            problems += error.below(path).problems
+    if problems:
+        raise JobError(problems)
+    _check_apart(wrappers)
+    return OptimWrapperDict(**wrappers)
+
+
+def _submodule(model: nn.Module, path: str) -> nn.Module:
+    try:
+        return model.get_submodule(path)
+    except AttributeError as error:
+        names = [name for name, _ in model.named_modules() if name]
+        hint = nearest(path, names) or f"; it has {listing(name for name, _ in model.named_children())}"
+        raise JobError.single((), f"the model has no sub-module '{path}'{hint}", "unknown-module") from error
+
+
+def _check_apart(wrappers: Mapping[str, OptimWrapper]) -> None:
+    """No parameter is trained by two optimizers."""
+    owner: dict[int, str] = {}
+    for name, wrapper in wrappers.items():
+        for group in wrapper.param_groups:
+            for parameter in group["params"]:
+                other = owner.setdefault(id(parameter), name)
+                if other != name:
+                    message = f"'{other}' and '{name}' train the same parameter; give each a sub-module of its own"
+                    raise JobError.single((name,), message, "parameters-not-covered")
 
 
 def build_optimizer(
@@ -295,6 +353,3 @@ def build_optimizer(
         JobError: Keys are seen from ``optim_wrapper``.
     """
     return DefaultOptimWrapperConstructor({OPTIMIZER: optimizer}, paramwise_cfg)(model).optimizer
-
-
-__all__ = ["DEFAULT", "DefaultOptimWrapperConstructor", "Options", "Reason", "build_optim_wrapper", "build_optimizer"]

@@ -25,7 +25,12 @@ class Reason:
     lost: tuple[Key, ...] = ()
     """The lines that spoke for the option as well, and did not decide."""
     text: str | None = None
-    """A sentence, where no line of the job decided."""
+    """A sentence, where no line of the job decided, or for what the line alone does not tell."""
+
+    def below(self, *prefix: str | int) -> Reason:
+        """The same reason, its lines seen from a table further out."""
+        key = None if self.key is None else (*prefix, *self.key)
+        return replace(self, key=key, lost=tuple((*prefix, *each) for each in self.lost))
 
 
 DEFAULT = Reason(text="the optimizer's default")
@@ -67,6 +72,11 @@ class Options(Mapping[str, Any]):
     def freeze(self, reason: str | Reason) -> Options:
         """These options for a parameter that is not to be trained."""
         return replace(self, frozen=True, reasons={**self.reasons, "freeze": self._reason("freeze", reason)})
+
+    def below(self, *prefix: str | int) -> Options:
+        """These options, the lines that they speak of seen from a table further out."""
+        reasons = {option: reason.below(*prefix) for option, reason in self.reasons.items()}
+        return replace(self, reasons=reasons, matched=tuple((*prefix, *key) for key in self.matched))
 
     def _with(self, option: str, value: Any, reason: str | Reason) -> Options:
         reasons = {**self.reasons, option: self._reason(option, reason)}

@@ -72,7 +72,7 @@ class Rules:
             made = self._made[situation] = self._make(*situation)
         return made
 
-    def keys(self) -> list[Key]:
+    def all_keys(self) -> list[Key]:
         """Every rule of the table, as a key seen from ``optim_wrapper``."""
         mults = [
             key

@@ -6,12 +6,13 @@ an optimizer keyed by the names of its parameters.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch.optim import LBFGS, Optimizer
 
 from optimctl.errors import JobError
 from optimctl.optim.clip import has_gradient, read_clip
@@ -46,13 +47,22 @@ class OptimWrapper:
         self.clip = read_clip(clip_grad)
         self.grad_norm: Tensor | None = None
         """The gradients' norm before the last clipping; it stays on the device until somebody reads it."""
-        self.updates = 0
-        """Steps of the optimizer so far."""
         self.options: Mapping[str, Options] = {}
         self.rule_keys: tuple[Key, ...] = ()
-        self.plugin: Plugin | None = None
+        self.parts: tuple[tuple[str, Optimizer, Plugin | None], ...] = (("", optimizer, None),)
+        """Each optimizer that a step moves: the name of its route (none where there is one optimizer), itself, who brings it."""
+        self.requires_closure = isinstance(optimizer, LBFGS) or bool(getattr(optimizer, "requires_closure", False))
+        """Whether the optimizer evaluates the loss itself: then ``update_by_closure`` is the way to step."""
+        self._create_graph = bool(getattr(optimizer, "requires_create_graph", False))
+        self._steps = 0
         self._inner_count = 0
         self._max_counts = -1
+        self._window: list[Callable[[], Tensor]] = []
+
+    @property
+    def updates(self) -> int:
+        """Updates of the parameters so far."""
+        return self._steps
 
     def update_params(
         self, loss: Tensor, step_kwargs: dict[str, Any] | None = None, zero_kwargs: dict[str, Any] | None = None
@@ -62,6 +72,40 @@ class OptimWrapper:
         if self.should_update():
             self.step(**(step_kwargs or {}))
             self.zero_grad(**(zero_kwargs or {}))
+
+    def update_by_closure(self, compute_loss: Callable[[], Tensor]) -> Tensor | None:
+        """One iteration for an optimizer that evaluates the loss as often as it likes, as LBFGS does.
+
+        Args:
+            compute_loss: The forward pass over this iteration's batch; returns its loss, a scalar.
+
+        Returns:
+            The mean loss of the window at the optimizer's first evaluation; None inside a window, where nothing is evaluated.
+        """
+        self._window.append(compute_loss)
+        self._inner_count += 1
+        if not self.should_update():
+            return None
+        window, self._window = self._window, []
+        evaluations: list[Tensor] = []
+        self.optimizer.step(lambda: self._evaluate(window, evaluations))  # type: ignore[arg-type,return-value]
+        self._steps += 1
+        self.zero_grad()
+        return evaluations[0] if evaluations else None
+
+    def _evaluate(self, window: list[Callable[[], Tensor]], evaluations: list[Tensor]) -> Tensor:
+        """The mean loss of a window, with its gradients, clipped."""
+        self.optimizer.zero_grad()
+        total: Tensor | None = None
+        for compute_loss in window:
+            loss = compute_loss() / len(window)
+            self._go_backward(loss)
+            total = loss.detach() if total is None else total + loss.detach()
+        self.clip_gradients()
+        if total is None:
+            raise ValueError("a window has at least one batch")
+        evaluations.append(total)
+        return total
 
     def scale_loss(self, loss: Tensor) -> Tensor:
         """The loss divided by the real length of its window: the run's last one may be short."""
@@ -76,14 +120,22 @@ class OptimWrapper:
 
     def backward(self, loss: Tensor, **kwargs: Any) -> None:
         """Add the gradients of ``loss``; the iteration counts from here on."""
-        loss.backward(**kwargs)  # type: ignore[no-untyped-call]
+        self._go_backward(loss, **kwargs)
         self._inner_count += 1
+
+    def _go_backward(self, loss: Tensor, **kwargs: Any) -> None:
+        if not self._create_graph:
+            loss.backward(**kwargs)  # type: ignore[no-untyped-call]
+            return
+        with warnings.catch_warnings():  # zero_grad ends the cycle that torch warns of
+            warnings.filterwarnings("ignore", message="Using backward\\(\\) with create_graph=True")
+            loss.backward(**{"create_graph": True, **kwargs})  # type: ignore[no-untyped-call]
 
     def step(self, **kwargs: Any) -> None:
         """Clip, and step the optimizer."""
         self.clip_gradients()
         self.optimizer.step(**kwargs)
-        self.updates += 1
+        self._steps += 1
 
     def clip_gradients(self) -> None:
         """Clip all gradients as the job says, without waiting for the device."""
@@ -168,7 +220,7 @@ class OptimWrapper:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from ``state``; the options are the job's, as it is written now. ``state`` stays as it is."""
         load_named_state(self.optimizer, state)
-        self.updates = int(state["updates"])
+        self._steps = int(state["updates"])
         self._inner_count = int(state["inner_count"])
         gradients = state.get("gradients", {})
         for name, parameter in named_parameters(self.optimizer):

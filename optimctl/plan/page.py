@@ -24,9 +24,11 @@ _USUAL = (None, False)
 def plan_page(plan: Plan) -> Iterator[RenderableType]:
     """The parts of the page, top to bottom."""
     yield Text(_headline(plan), style="bold")
+    if plan.weights is not None:
+        yield Text(f"Initial weights: {plan.weights}")
     for optimizer in plan.optimizers:
         yield Text()
-        yield Text(_optimizer_line(optimizer))
+        yield Text(_optimizer_line(optimizer, len(plan.optimizers) > 1))
         yield _groups_table(optimizer)
     if plan.frozen:
         yield Text(f"\n{len(plan.frozen)} tensors are frozen: {_names(plan.frozen)}")
@@ -64,8 +66,9 @@ def _headline(plan: Plan) -> str:
     return f"{plan.job.name}: {model.type}, {size}, {trains}, on {plan.device}"
 
 
-def _optimizer_line(optimizer: PlannedOptimizer) -> str:
-    parts = [f"{optimizer.type} ({optimizer.distribution or 'own'}), {optimizer.implementation}"]
+def _optimizer_line(optimizer: PlannedOptimizer, named: bool) -> str:
+    name = f"{optimizer.name}: " if named else ""
+    parts = [f"{name}{optimizer.type} ({optimizer.distribution or 'own'}), {optimizer.implementation}"]
     if optimizer.updates is not None:
         parts.append(f"{optimizer.updates:,} updates")
     if optimizer.state_bytes is not None:
@@ -123,12 +126,14 @@ def _schedule_table(plan: Plan) -> Table:
 
 def _distinct(plan: Plan) -> dict[str, Sequence[float]]:
     """The curves by heading; groups whose curves are the same share one."""
-    shared: dict[tuple[str, tuple[float, ...]], list[int]] = {}
+    shared: dict[tuple[str, tuple[float, ...]], list[str]] = {}
+    several = len(plan.optimizers) > 1
     for curve in plan.schedule.curves:
-        shared.setdefault((curve.option, curve.values), []).append(curve.group)
+        group = f"{curve.optimizer} {curve.group}" if several else str(curve.group)
+        shared.setdefault((curve.option, curve.values), []).append(group)
     options = [option for option, _ in shared]
     return {
-        option if options.count(option) == 1 else f"{option} of group {', '.join(map(str, groups))}": values
+        option if options.count(option) == 1 else f"{option} of group {', '.join(groups)}": values
         for (option, values), groups in shared.items()
     }
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from optimctl.errors import Key, key_text
 from optimctl.optim.constructor import IMPLEMENTATIONS
+from optimctl.optim.multi import DEFAULT_NAME, by_name
 from optimctl.optim.options import DEFAULT, Options, Reason
 from optimctl.optim.walk import unwrapped, walk
 from optimctl.plan.findings import Finding, unmatched_rules
+from optimctl.schedule.scheduler import Slot
 
 if TYPE_CHECKING:
     import torch
@@ -18,7 +20,10 @@ if TYPE_CHECKING:
 
     from optimctl.assemble import Assembly
     from optimctl.job.schema import Job
+    from optimctl.optim.multi import OptimWrapperDict
     from optimctl.optim.wrapper import OptimWrapper
+    from optimctl.plugins import Plugin
+    from optimctl.weights import LoadedWeights
 
 MOST_POINTS = 256
 """How many iterations of the schedule a plan shows."""
@@ -104,6 +109,7 @@ class Plan:
     job: Job
     device: torch.device
     model: PlannedModel | None
+    weights: LoadedWeights | None
     optimizers: tuple[PlannedOptimizer, ...]
     parameters: tuple[PlannedParameter, ...]
     frozen: tuple[str, ...]
@@ -148,21 +154,58 @@ class Plan:
 
 def make_plan(assembly: Assembly) -> Plan:
     """The plan of an assembled job; parts that the job lacks are left out."""
-    job, model, wrapper = assembly.job, assembly.model, assembly.wrapper
-    options: Mapping[str, Options] = getattr(wrapper, "options", {})
-    rule_keys: Sequence[Key] = getattr(wrapper, "rule_keys", ())
-    optimizers = () if wrapper is None else (_planned_optimizer("default", wrapper, assembly.length.updates),)
-    parameters, frozen = _planned_parameters(model, wrapper, options)
+    job, model = assembly.job, assembly.model
+    parts = [] if assembly.wrapper is None else list(_parts(assembly.wrapper))
+    parameters, frozen = _planned_parameters(model, parts)
     return Plan(
         job=job,
         device=assembly.device,
         model=None if model is None else _planned_model(job, model),
-        optimizers=optimizers,
+        weights=assembly.weights,
+        optimizers=tuple(_planned_optimizer(part, assembly.length.iterations) for part in parts),
         parameters=parameters,
         frozen=frozen,
-        schedule=_planned_schedule(assembly),
-        findings=tuple(unmatched_rules(rule_keys, options)),
+        schedule=_planned_schedule(assembly, parts),
+        findings=tuple(_findings(assembly.wrapper)),
     )
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One optimizer of the job, and where it stands in it."""
+
+    name: str
+    wrapper_name: str
+    wrapper: OptimWrapper
+    optimizer: torch.optim.Optimizer
+    plugin: Plugin | None
+    first_group: int
+    """Its first group's index in the wrapper."""
+
+    @property
+    def prefix(self) -> Key:
+        """Where the wrapper's table stands, seen from ``optim_wrapper``; also the sub-module whose parameters it trains."""
+        return () if self.wrapper_name == DEFAULT_NAME else (self.wrapper_name,)
+
+    def full_name(self, name: str) -> str:
+        """A parameter's name in the whole model."""
+        return ".".join([*map(str, self.prefix), name])
+
+
+def _parts(wrapper: OptimWrapper | OptimWrapperDict) -> Iterator[_Part]:
+    for wrapper_name, one in by_name(wrapper).items():
+        first = 0
+        for route, optimizer, plugin in getattr(one, "parts", (("", one.optimizer, None),)):
+            name = wrapper_name if not route else route if wrapper_name == DEFAULT_NAME else f"{wrapper_name}.{route}"
+            yield _Part(name, wrapper_name, one, optimizer, plugin, first)
+            first += len(optimizer.param_groups)
+
+
+def _findings(wrapper: OptimWrapper | OptimWrapperDict | None) -> Iterator[Finding]:
+    for name, one in by_name(wrapper).items() if wrapper is not None else ():
+        prefix: Key = () if name == DEFAULT_NAME else (name,)
+        for finding in unmatched_rules(getattr(one, "rule_keys", ()), getattr(one, "options", {})):
+            yield replace(finding, key=(*prefix, *finding.key))
 
 
 def _planned_model(job: Job, model: nn.Module) -> PlannedModel:
@@ -172,25 +215,24 @@ def _planned_model(job: Job, model: nn.Module) -> PlannedModel:
     return PlannedModel(kind, len(sizes), sum(size for size, _ in sizes), trainable)
 
 
-def _planned_optimizer(name: str, wrapper: OptimWrapper, updates: int | None) -> PlannedOptimizer:
-    optimizer = wrapper.optimizer
+def _planned_optimizer(part: _Part, iterations: int | None) -> PlannedOptimizer:
+    optimizer = part.optimizer
     groups = tuple(
         Group(
             options=start_options(group),
             tensors=len(group["params"]),
             parameters=sum(parameter.numel() for parameter in group["params"]),
-            names=tuple(group.get("param_names", ())),
+            names=tuple(part.full_name(name) for name in group.get("param_names", ())),
         )
         for group in optimizer.param_groups
     )
-    plugin = getattr(wrapper, "plugin", None)
     return PlannedOptimizer(
-        name=name,
-        type=plugin.name if plugin else type(optimizer).__name__,
-        distribution=plugin.distribution if plugin else None,
+        name=part.name,
+        type=part.plugin.name if part.plugin else type(optimizer).__name__,
+        distribution=part.plugin.distribution if part.plugin else None,
         implementation=implementation(optimizer),
         state_bytes=state_bytes(optimizer),
-        updates=updates,
+        updates=None if iterations is None else -(-iterations // part.wrapper.accumulative_counts),
         groups=groups,
     )
 
@@ -199,9 +241,9 @@ def start_options(group: Mapping[str, Any]) -> dict[str, Any]:
     """A group's options at the start of the run: what a schedule has moved since is put back."""
     options = {key: value for key, value in group.items() if key not in _NOT_OPTIONS and not key.startswith("initial_")}
     for key, value in group.items():
-        option = key.removeprefix("initial_")
-        if key != option and option in options:
-            options[option] = value
+        slot = Slot.parse(key.removeprefix("initial_"))
+        if key.startswith("initial_") and slot.is_in(options):
+            slot.write(options, value)
     return options
 
 
@@ -254,31 +296,40 @@ def _state_tensors(kind: str, group: Mapping[str, Any]) -> int | None:
 
 
 def _planned_parameters(
-    model: nn.Module | None, wrapper: OptimWrapper | None, options: Mapping[str, Options]
+    model: nn.Module | None, parts: Sequence[_Part]
 ) -> tuple[tuple[PlannedParameter, ...], tuple[str, ...]]:
-    if model is None or wrapper is None:
+    if model is None or not parts:
         return (), ()
-    groups = wrapper.optimizer.param_groups
-    start = [start_options(group) for group in groups]
-    group_of = {id(parameter): index for index, group in enumerate(groups) for parameter in group["params"]}
+    owners: dict[int, tuple[_Part, int, Mapping[str, Any]]] = {}
+    for part in parts:
+        for index, group in enumerate(part.optimizer.param_groups):
+            owners.update({id(parameter): (part, index, start_options(group)) for parameter in group["params"]})
+    chosen = {part.full_name(name): one for part in parts for name, one in getattr(part.wrapper, "options", {}).items()}
     planned, frozen = [], []
     for met in walk(unwrapped(model)):
-        index = group_of.get(id(met.parameter))
-        if index is None:
+        owner = owners.get(id(met.parameter))
+        if owner is None:
             frozen.append(met.name)
             continue
-        chosen = options.get(met.name)
-        reasons = {option: (chosen.reasons.get(option, DEFAULT) if chosen else DEFAULT) for option in start[index]}
-        planned.append(PlannedParameter(met.name, tuple(met.parameter.shape), "default", index, start[index], reasons))
+        part, index, options = owner
+        reasons = _reasons(chosen.get(met.name), options, part.prefix)
+        planned.append(PlannedParameter(met.name, tuple(met.parameter.shape), part.name, index, options, reasons))
     return tuple(planned), tuple(frozen)
 
 
-def _planned_schedule(assembly: Assembly) -> PlannedSchedule:
+def _reasons(chosen: Options | None, options: Mapping[str, Any], prefix: Key) -> dict[str, Reason]:
+    """Why each option has its value; the lines are seen from ``optim_wrapper``."""
+    known = {} if chosen is None else chosen.reasons
+    return {option: known.get(option, DEFAULT).below(*prefix) for option in options}
+
+
+def _planned_schedule(assembly: Assembly, parts: Sequence[_Part]) -> PlannedSchedule:
     length, schedules = assembly.length, assembly.schedules
     at = _points(length.iterations) if schedules is not None and length.iterations else ()
     curves = []
-    if schedules is not None and at:
-        curves = [Curve(name, group, option, tuple(values)) for name, option, group, values in schedules.values_at(at)]
+    for name, option, index, values in schedules.values_at(at) if schedules is not None and at else ():
+        part = next(p for p in reversed(parts) if p.wrapper_name == name and p.first_group <= index)
+        curves.append(Curve(part.name, index - part.first_group, option, tuple(values)))
     return PlannedSchedule(length.epoch_length, length.iterations, length.epochs, length.updates, at, tuple(curves))
 
 

@@ -1,7 +1,8 @@
 """The schedules as classes that step an optimizer on their own, for code that was written for MMEngine's.
 
-In this room: ``ParamScheduler``, and for every curve its three classes, made from it: ``LinearLR``, ``LinearMomentum``,
-``LinearParamScheduler`` and so on. Each ``step()`` applies the schedule's one affine map to the value that stands in the group.
+In this room: ``ParamScheduler``, and for every curve its three classes, made from it: ``LinearLR``,
+``LinearMomentum``, ``LinearParamScheduler`` and so on. Each ``step()`` applies the schedule's one affine map to the
+value that stands in the group.
 """
 
 from __future__ import annotations
@@ -26,14 +27,15 @@ _COMMON: Mapping[str, Any] = {"begin": 0, "end": INF, "last_step": -1, "by_epoch
 class ParamScheduler:
     """A schedule that steps one option of an optimizer's groups on its own.
 
-    A subclass names its ``curve`` (what makes the schedule) and the ``option`` that it moves; where it names none, ``param_name`` is
-    the second argument. Its arguments are the optimizer (or a wrapper), the curve's own, and those below. The value of step 0 is
-    written when it is made, the next ones by ``step()``.
+    A subclass names its ``curve`` (what makes the schedule) and the ``option`` that it moves; where it names none,
+    ``param_name`` is the second argument. Its arguments are the optimizer (or a wrapper), the curve's own, and those
+    below. The value of step 0 is written when it is made, the next ones by ``step()``.
 
     Args:
         begin: The first step at which it acts.
         end: The step after the last.
-        last_step: The schedule's own step that was done last, for an optimizer whose groups have ``initial_<option>``; -1 for none.
+        last_step: The schedule's own step that was done last, for an optimizer whose groups have ``initial_<option>``;
+        -1 for none.
         by_epoch: Whether ``step()`` is called each epoch; only noted.
         verbose: Without effect.
 
@@ -142,7 +144,8 @@ class ParamScheduler:
         return cls(**bound.arguments, begin=int(begin * length), end=last, by_epoch=False)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.schedule}, param_name={self.param_name!r}, begin={self.begin}, end={self.end})"
+        place = f"param_name={self.param_name!r}, begin={self.begin}, end={self.end}"
+        return f"{type(self).__name__}({self.schedule}, {place})"
 
     def _make(self, common: Mapping[str, Any], arguments: dict[str, Any]) -> Schedule | ReduceOnPlateau:
         problems = [*whole("begin", self.begin), *whole("end", self.end), *whole("last_step", self.last_step, least=-1)]
@@ -217,7 +220,7 @@ class ParamScheduler:
 
 
 def _signature(curve: Callable[..., Any], option: str | None) -> inspect.Signature:
-    """The constructor's signature: the optimizer, ``param_name`` where it is free, the curve's arguments, the common ones."""
+    """The constructor's: the optimizer, ``param_name`` where that is free, the curve's arguments, the common ones."""
     own = [p for name, p in inspect.signature(curve).parameters.items() if name != "length"]
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
     first = ["optimizer"] if option else ["optimizer", "param_name"]

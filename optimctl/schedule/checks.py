@@ -1,7 +1,7 @@
 """What a schedule's arguments may be.
 
-In this room: small checks of one value each. A check yields a problem whose key is the argument's name; values are taken
-strictly (``"1"`` is no number, ``true`` no float), as everywhere in a job.
+In this room: small checks of one value each. A check yields a problem whose key is the argument's name; values are
+taken strictly (``"1"`` is no number, ``true`` no float), as everywhere in a job.
 """
 
 from __future__ import annotations

@@ -1,18 +1,18 @@
 """The schedules: what each does to a hyper-parameter at its own step.
 
-In this room: ``Schedule``, the protocol, and every built-in schedule, written once; learning rate, momentum, weight decay and
-any other option are the same schedule with another name to write to. The arguments and defaults are those of MMEngine's
-schedulers of the same names; ``InverseSqrt``, ``WarmupStableDecay`` and ``QuadraticWarmup`` go beyond them.
+In this room: ``Schedule``, the protocol, and every built-in schedule, written once; learning rate, momentum, weight
+decay and any other option are the same schedule with another name to write to. The arguments and defaults are those of
+MMEngine's schedulers of the same names; ``InverseSqrt``, ``WarmupStableDecay`` and ``QuadraticWarmup`` go beyond them.
 
 A schedule is an affine map. At its own step ``t`` (0 where it begins) it updates a value by
 
     value <- a * value + b + c * base
 
-where ``base`` is what the group started from, and ``(a, b, c)`` depend on ``t`` and on ``reference``, the job's value before
-multipliers. Lists of schedules then compose, and a whole run is a scan over small arrays (``trajectory.py``).
+where ``base`` is what the group started from, and ``(a, b, c)`` depend on ``t`` and on ``reference``, the job's value
+before multipliers. Lists of schedules then compose, and a whole run is a scan over small arrays (``trajectory.py``).
 
-A factor of zero at the start of a schedule must not forget what came before it, so it counts as ``ZERO``; the value shows
-as exactly 0 while it lasts.
+A factor of zero at the start of a schedule must not forget what came before it, so it counts as ``ZERO``; the value
+shows as exactly 0 while it lasts.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ NO_FACTOR = 1e-30
 class Schedule(Protocol):
     """What a plugin of the kind ``schedulers`` makes.
 
-    The class may name arguments that count steps in ``steps`` (``convert_to_iter_based`` scales them, and they may be shares
-    of the run), may take ``length`` (``end - begin`` in the schedule's own unit, supplied by optimctl) and may
+    The class may name arguments that count steps in ``steps`` (``convert_to_iter_based`` scales them, and they may be
+    shares of the run), may take ``length`` (``end - begin`` in the schedule's own unit, supplied by optimctl) and may
     have ``problems()``, which yields what is wrong with the arguments.
     """
 
@@ -57,8 +57,8 @@ class Schedule(Protocol):
             reference: The job's value of the option, before multipliers.
 
         Returns:
-            Three arrays of shape (n,), or numbers that hold for all steps. A factor ``a`` that is ``ZERO`` hides the value
-            until a factor of about ``1 / ZERO`` shows it again.
+            Three arrays of shape (n,), or numbers that hold for all steps. A factor ``a`` that is ``ZERO`` hides the
+            value until a factor of about ``1 / ZERO`` shows it again.
         """
         ...
 
@@ -67,8 +67,8 @@ class Schedule(Protocol):
 class Constant:
     """A constant factor that is taken back at the last step.
 
-    At ``t = 0`` the value is multiplied by ``factor``, at ``t = length - 1`` divided by it. A range of one step is its own
-    last step, so that nothing happens (MMEngine would keep the factor for ever).
+    At ``t = 0`` the value is multiplied by ``factor``, at ``t = length - 1`` divided by it. A range of one step is its
+    own last step, so that nothing happens (MMEngine would keep the factor for ever).
     """
 
     factor: float = 1.0 / 3
@@ -96,10 +96,11 @@ class Constant:
 class CosineAnnealing:
     r"""Half a cosine from the value down to a floor (SGDR without restarts, https://arxiv.org/abs/1608.03983).
 
-    ``value(t) = floor + (start - floor) * (1 + cos(pi * t / T_max)) / 2`` where nothing else moves the value. The floor is
-    ``eta_min``, or ``eta_min_ratio * base``. ``T_max`` is ``end - begin`` by default, so that the floor is reached just after
-    the last step; a shorter one lets the value rise again, as in MMEngine. With ``r`` the ratio of the cosine terms at ``t`` and ``t - 1``
-    the map is ``(r, (1 - r) * floor)``; where the term at ``t - 1`` is zero, ``value + k * (base - floor)`` with ``k = sin(pi / 2 T_max)^2``.
+    ``value(t) = floor + (start - floor) * (1 + cos(pi * t / T_max)) / 2`` where nothing else moves the value. The
+    floor is ``eta_min``, or ``eta_min_ratio * base``. ``T_max`` is ``end - begin`` by default, so that the floor is
+    reached just after the last step; a shorter one lets the value rise again, as in MMEngine. With ``r`` the ratio of
+    the cosine terms at ``t`` and ``t - 1`` the map is ``(r, (1 - r) * floor)``; where the term at ``t - 1`` is zero,
+    ``value + k * (base - floor)`` with ``k = sin(pi / 2 T_max)^2``.
     """
 
     T_max: float | None = None
@@ -196,9 +197,9 @@ class Exponential:
 class InverseSqrt:
     """Decay with the square root of time: ``value(t) = start * sqrt(timescale / (timescale + t))``.
 
-    The schedule of transformers (https://arxiv.org/abs/1706.03762) after its warm-up: put a ``LinearLR`` of ``timescale`` steps
-    before it, and let it begin where that ends. With ``timescale`` equal to the steps of the warm-up it is the inverse square root schedule
-    of Hugging Face's ``transformers``.
+    The schedule of transformers (https://arxiv.org/abs/1706.03762) after its warm-up: put a ``LinearLR`` of
+    ``timescale`` steps before it, and let it begin where that ends. With ``timescale`` equal to the steps of the
+    warm-up it is the inverse square root schedule of Hugging Face's ``transformers``.
     """
 
     timescale: int
@@ -265,11 +266,12 @@ class MultiStep:
 
 @dataclass(frozen=True)
 class OneCycle:
-    """Up to ``eta_max`` and down again (https://arxiv.org/abs/1708.07120), over ``total_steps`` (default ``end - begin``).
+    """Up to ``eta_max`` and down again (https://arxiv.org/abs/1708.07120), over ``total_steps``.
 
-    From ``eta_max / div_factor`` up in ``pct_start`` of the steps, then down to that divided by ``final_div_factor``; with
-    ``three_phase`` first back to the start as fast as it rose. ``anneal_strategy`` is ``"cos"`` or ``"linear"``. The values are
-    absolute: a group whose base is a share of the job's value gets that share of them. After ``total_steps`` the value stays.
+    ``total_steps`` is ``end - begin`` by default. From ``eta_max / div_factor`` up in ``pct_start`` of the steps, then
+    down to that divided by ``final_div_factor``; with ``three_phase`` first back to the start as fast as it rose.
+    ``anneal_strategy`` is ``"cos"`` or ``"linear"``. The values are absolute: a group whose base is a share of the
+    job's value gets that share of them. After ``total_steps`` the value stays.
     """
 
     eta_max: float
@@ -349,7 +351,7 @@ class Poly:
 
 @dataclass(frozen=True)
 class QuadraticWarmup:
-    """Warm-up with the square of time: ``value(t) = base * ((t + 1) / length)^2``, as in YOLOX (MMDetection's schedule).
+    """Warm-up with the square of time, ``value(t) = base * ((t + 1) / length)^2``: MMDetection's, for YOLOX.
 
     It starts over from the base and adds, so that it composes with others as MMDetection's does.
     """
@@ -392,9 +394,10 @@ class Step:
 class WarmupStableDecay:
     """Warm up, stay, decay (https://arxiv.org/abs/2404.06395): a trapezoid over the whole range.
 
-    The factor rises from ``start_factor`` in a straight line over ``warmup`` steps, is 1, and falls in the last ``decay`` steps
-    towards ``end_factor``, which would be reached one step after the last. ``decay_type`` is ``"linear"``, ``"cosine"`` or ``"sqrt"``
-    (``1 - sqrt(progress)``). The factors are those of Hugging Face's ``get_wsd_schedule`` with the same phases.
+    The factor rises from ``start_factor`` in a straight line over ``warmup`` steps, is 1, and falls in the last
+    ``decay`` steps towards ``end_factor``, which would be reached one step after the last. ``decay_type`` is
+    ``"linear"``, ``"cosine"`` or ``"sqrt"`` (``1 - sqrt(progress)``). The factors are those of Hugging Face's
+    ``get_wsd_schedule`` with the same phases.
     """
 
     warmup: int
@@ -440,7 +443,7 @@ class WarmupStableDecay:
 
 @dataclass
 class PlateauMemory:
-    """What ``ReduceOnPlateau`` remembers of the metric: the best so far, bad epochs in a row, epochs left to cool down."""
+    """What ``ReduceOnPlateau`` remembers: the best metric so far, bad epochs in a row, epochs left to cool down."""
 
     best: float | None = None
     bad: int = 0
@@ -451,10 +454,11 @@ class PlateauMemory:
 class ReduceOnPlateau:
     """Multiply the value by ``factor`` when a metric has stopped getting better.
 
-    It has no ``maps``: what it does depends on a metric that nobody knows before the run, so it multiplies on top of the other
-    schedules. After more than ``patience`` epochs in a row that are no better than the best by ``threshold`` (a share of it with ``"rel"``, a
-    difference with ``"abs"``), the value becomes ``max(value * factor, min_value)`` if that is a change of more than ``eps``; then
-    bad epochs do not count for ``cooldown`` epochs. ``rule`` says whether ``"less"`` or ``"greater"`` is better.
+    It has no ``maps``: what it does depends on a metric that nobody knows before the run, so it multiplies on top of
+    the other schedules. After more than ``patience`` epochs in a row that are no better than the best by ``threshold``
+    (a share of it with ``"rel"``, a difference with ``"abs"``), the value becomes ``max(value * factor, min_value)``
+    if that is a change of more than ``eps``; then bad epochs do not count for ``cooldown`` epochs. ``rule`` says
+    whether ``"less"`` or ``"greater"`` is better.
     """
 
     monitor: str = "loss"
@@ -520,7 +524,7 @@ def ReduceLROnPlateau(  # noqa: N802 (torch's name)
     eps: float = 1e-8,
     monitor: str = "loss",
 ) -> ReduceOnPlateau:
-    """``ReduceOnPlateau`` with the argument names of ``torch.optim.lr_scheduler.ReduceLROnPlateau``, and ``monitor``."""
+    """``ReduceOnPlateau`` with the arguments of ``torch.optim.lr_scheduler.ReduceLROnPlateau``, and ``monitor``."""
     rules = {"min": "less", "max": "greater"}
     if mode not in rules:
         raise JobError(list(one_of("mode", mode, tuple(rules))))
@@ -577,7 +581,7 @@ def _ratios(factor: Callable[[Steps], Floats], t: Steps) -> Floats:
 
 
 def _at_and_before(function: Callable[[Steps], Floats], t: Steps) -> tuple[Floats, Floats]:
-    """``function(t)``, and ``function(t - 1)`` where ``t > 0``; where the steps are neighbours, each is computed once."""
+    """``function(t)``, and ``function(t - 1)`` where ``t > 0``; neighbouring steps are computed once."""
     import numpy as np
 
     if t.size > 1 and int(t[-1]) - int(t[0]) == t.size - 1:

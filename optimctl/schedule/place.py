@@ -1,8 +1,8 @@
 """From the tables of a job to schedules that stand somewhere in a run.
 
-In this room: ``RunLength`` (how long a run is, in each unit), ``Placed`` (a schedule, the option it moves, and the steps where it
-acts) and ``read_schedules``, which makes one from the other. All that is wrong with all tables is found at once; keys are
-relative to ``param_scheduler``: ``(0, "end")`` in a list of tables, ``("end",)`` in a single one.
+In this room: ``RunLength`` (how long a run is, in each unit), ``Placed`` (a schedule, the option it moves, and the
+steps where it acts) and ``read_schedules``, which makes one from the other. All that is wrong with all tables is found
+at once; keys are relative to ``param_scheduler``: ``(0, "end")`` in a list of tables, ``("end",)`` in a single one.
 """
 
 from __future__ import annotations
@@ -199,8 +199,9 @@ def _numbered(tables: Any) -> Iterator[tuple[Key, Any]]:
 def find_schedule(name: str, plugins: Plugins) -> str:
     """The name of the plugin that the ``type`` of a table means.
 
-    A name that ends in ``LR``, ``Momentum``, ``WeightDecay`` or ``ParamScheduler`` also answers to the others, and to the plugin
-    without: ``LinearMomentum`` is the plugin ``LinearLR``, or ``Linear``. A name that nobody has stays as it is.
+    A name that ends in ``LR``, ``Momentum``, ``WeightDecay`` or ``ParamScheduler`` also answers to the others, and to
+    the plugin without: ``LinearMomentum`` is the plugin ``LinearLR``, or ``Linear``. A name that nobody has stays as
+    it is.
     """
     if plugins.answering("schedulers", name) or name.rpartition("/")[2] in plugins.names("schedulers"):
         return name
@@ -251,11 +252,8 @@ class _Reader:
         """What the schedule counts."""
         if self.only is not None:
             return self.only
-        by = self.table.get("by")
-        if by in UNITS:
-            return by  # type: ignore[no-any-return]
-        by_epoch = self.table.get("by_epoch", True) is True and not self.converts
-        return "epoch" if by_epoch else "iteration"
+        by = self.table.get("by", "iteration" if self.table.get("by_epoch") is False else "epoch")
+        return by if by in UNITS and not self.converts else "iteration"
 
     @property
     def converts(self) -> bool:
@@ -307,10 +305,14 @@ class _Reader:
         begin, end = self._read_end("begin", problems) or 0, self._read_end("end", problems)
         if len(problems) > before:
             return 0, SOME_END
-        if end is not None and end <= begin:
+        if end is None or end > begin:
+            return begin, end
+        if self.table.get("end") is None:
+            message = f"must be before the end of the run, which has {end} {self.unit}s; not {begin}"
+            problems.append(wrong("begin", message))
+        else:
             problems.append(wrong("end", f"must be greater than 'begin', which is {begin}, not {end}"))
-            return 0, SOME_END
-        return begin, end
+        return 0, SOME_END
 
     def _read_end(self, name: str, problems: list[Problem]) -> int | None:
         """``begin`` or ``end`` in the schedule's own unit; None for an ``end`` that the run does not have."""
@@ -346,10 +348,10 @@ class _Reader:
         if total is None:
             raise JobError.single((), f"{text!r} is a share of the run, whose length is not known", "missing-length")
         count = round(total * share)
-        if count == 0 and share > 0:
-            finer = '; count iterations (by = "iteration")' if self.unit == "epoch" else ""
-            raise JobError.single((), f"{text!r} of {total} {self.unit}s is less than one{finer}", "wrong-value")
-        return count
+        if count == 0 and share > 0 and self.unit == "epoch":
+            message = f'{text!r} of {total} epochs is less than one; count iterations (by = "iteration")'
+            raise JobError.single((), message, "wrong-value")
+        return max(count, 1) if share > 0 else 0
 
     def _read_option(self, problems: list[Problem]) -> str:
         name, suffix = self.table.get("param_name"), suffix_of(str(self.table.get("type")))

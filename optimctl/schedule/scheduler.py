@@ -1,12 +1,13 @@
 """Schedules applied to the groups of an optimizer, iteration by iteration.
 
-In this room: ``Slot`` (one number in an optimizer's groups), ``ParamSchedulers`` (all schedules of a run, one object) and
-``build_param_schedulers``, which makes it from a job's tables. The values are those of ``trajectory``; all that is saved is how far
-the run got, so that a resumed run computes its values from the job as it is written now.
+In this room: ``Slot`` (one number in an optimizer's groups), ``ParamSchedulers`` (all schedules of a run, one object)
+and ``build_param_schedulers``, which makes it from a job's tables. The values are those of ``trajectory``; all that is
+saved is how far the run got, so that a resumed run computes its values from the job as it is written now.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -93,7 +94,7 @@ def find_slot(option: str, groups: Sequence[Mapping[str, Any]]) -> Slot:
         raise JobError.single((), f"'{option}' is not one number: name {entries}", "wrong-option")
     if not (is_number(value) or hasattr(value, "fill_")):
         raise JobError.single((), f"'{option}' is {value!r} here, which is no number", "wrong-option")
-    if option == "momentum" and all(slot.read(group) == 0 for group in owners):
+    if option == "momentum" and all(group.get(f"initial_{slot}", slot.read(group)) == 0 for group in owners):
         message = "the optimizer runs without momentum (it is 0), so there is nothing to schedule"
         raise JobError.single((), message, "no-momentum")
     return slot
@@ -102,20 +103,23 @@ def find_slot(option: str, groups: Sequence[Mapping[str, Any]]) -> Slot:
 def _missing_text(option: str, groups: Sequence[Mapping[str, Any]]) -> str:
     if option == "momentum":
         return "the optimizer has no momentum: its groups have neither 'momentum' nor 'betas'"
-    known = [name for name, value in groups[0].items() if is_number(value)] if groups else []
-    betas = groups[0].get("betas") if groups else None
-    known += [f"betas[{index}]" for index in range(len(betas))] if isinstance(betas, tuple) else []
+    known: list[str] = []
+    for name, value in groups[0].items() if groups else ():
+        if is_number(value) and not name.startswith("initial_"):
+            known.append(name)
+        elif isinstance(value, tuple):
+            known += [f"{name}[{index}]" for index, entry in enumerate(value) if is_number(entry)]
     return f"the optimizer has no option '{option}'" + (nearest(option, known) or f"; it has {listing(known)}")
 
 
 def initial_base(group: Group, slot: Slot) -> float:
-    """What a group started from; it is kept in the group as ``initial_<option>``, where torch's schedulers look for it."""
+    """What a group started from; kept in the group as ``initial_<option>``, where torch's schedulers look for it."""
     return float(group.setdefault(f"initial_{slot}", float(slot.read(group))))
 
 
 @dataclass
 class _Plateau:
-    """A schedule that waits for a metric: what it remembers, and what it has multiplied so far, by column of its track."""
+    """A schedule that waits for a metric: what it remembers, and what it multiplied so far, by column of its track."""
 
     placed: Placed
     schedule: ReduceOnPlateau
@@ -151,43 +155,42 @@ class _Track:
     """
 
     def __init__(self, slot: Slot, schedules: Sequence[Placed], reference: float, bases: Mapping[int, float]) -> None:
-        columns = list(dict.fromkeys([reference, *bases.values()]))
         self.slot = slot
         self.schedules = schedules
         self.reference = reference
         self.bases = bases
-        self.columns = columns
-        self.members = [(group, columns.index(base)) for group, base in bases.items()]
+        self.column_bases = list(dict.fromkeys([reference, *bases.values()]))
+        self.members = [(group, self.column_bases.index(base)) for group, base in bases.items()]
         self.plateaus = [
-            _Plateau(placed, placed.schedule, [1.0] * len(columns))
+            _Plateau(placed, placed.schedule, [1.0] * len(self.column_bases))
             for placed in schedules
             if isinstance(placed.schedule, ReduceOnPlateau)
         ]
         self._start, self._entry = 0, Carry()
-        self._rows: list[list[float]] = []
+        # A list a column, not one an iteration: thousands of lists would set off Python's garbage collector.
+        self._columns: list[list[float]] = []
         self._plain = False
 
     def apply(self, iteration: int, groups: Sequence[Group], clock: Clock) -> None:
         """Write the values of ``iteration``."""
         row = iteration - self._start
-        if not 0 <= row < len(self._rows):
+        if not 0 <= row < BLOCK:
             row = self._fill(iteration, groups, clock)
-        values = self._rows[row]
+        columns = self._columns
         if self._plain:
             option = self.slot.option
             for index, column in self.members:
-                groups[index][option] = values[column]
-        elif row == 0 or values != self._rows[row - 1]:
-            self._write(values, groups)
+                groups[index][option] = columns[column][row]
+        elif row == 0 or any(values[row] != values[row - 1] for values in columns):
+            self._write(row, groups)
 
     def rewrite(self, iteration: int, groups: Sequence[Group], clock: Clock) -> None:
         """Compute anew and write the values of ``iteration``, whatever was written before."""
-        row = self._fill(iteration, groups, clock)
-        self._write(self._rows[row], groups)
+        self._write(self._fill(iteration, groups, clock), groups)
 
     def current(self, iteration: int) -> float:
         """The job's value before multipliers, at ``iteration``."""
-        return self._rows[iteration - self._start][0]
+        return self._columns[0][iteration - self._start]
 
     def affine_at(self, iterations: Sequence[int], clock: Clock) -> Affine:
         """The track's values at some increasing iterations, for any base."""
@@ -195,7 +198,7 @@ class _Track:
 
     def observe(self, metrics: Mapping[str, Any], epochs: int, iteration: int) -> bool:
         """Show a metric to the schedules that wait for one; true where any of them reduces the value."""
-        values, reduced = self._rows[iteration - self._start], False
+        values, reduced = [column[iteration - self._start] for column in self._columns], False
         for plateau in self.plateaus:
             placed = plateau.placed
             in_range = placed.begin <= epochs and (placed.end is None or epochs < placed.end)
@@ -211,9 +214,9 @@ class _Track:
         for index, base in self.bases.items():
             groups[index][f"initial_{self.slot}"] = base
 
-    def _write(self, values: Sequence[float], groups: Sequence[Group]) -> None:
+    def _write(self, row: int, groups: Sequence[Group]) -> None:
         for index, column in self.members:
-            self.slot.write(groups[index], values[column])
+            self.slot.write(groups[index], self._columns[column][row])
 
     def _fill(self, iteration: int, groups: Sequence[Group], clock: Clock) -> int:
         """Compute the block of ``iteration``; its row there."""
@@ -228,19 +231,13 @@ class _Track:
         return iteration - start
 
     def _put(self, block: Affine, groups: Sequence[Group]) -> None:
-        import numpy as np
-
-        columns = [block.values(base) * self._scale(column) for column, base in enumerate(self.columns)]
-        self._rows = np.stack(columns, axis=1).tolist()
+        self._columns = [
+            (block.values(base) * math.prod(plateau.scales[column] for plateau in self.plateaus)).tolist()
+            for column, base in enumerate(self.column_bases)
+        ]
         self._plain = self.slot.index is None and not any(
             hasattr(self.slot.read(groups[index]), "fill_") for index in self.bases
         )
-
-    def _scale(self, column: int) -> float:
-        product = 1.0
-        for plateau in self.plateaus:
-            product *= plateau.scales[column]
-        return product
 
 
 class Part:
@@ -332,8 +329,8 @@ class ParamSchedulers:
         """One iteration is done: write the values of the next.
 
         Args:
-            updates: The steps that the optimizer has really taken, for schedules that count updates; by default the wrapper's
-                attribute ``updates``. A plain optimizer's accumulation windows count as updates.
+            updates: The steps that the optimizer has really taken, for schedules that count updates; by default the
+                wrapper's attribute ``updates``. A plain optimizer's accumulation windows count as updates.
         """
         self.iteration += 1
         if self._counts_updates:
@@ -357,7 +354,7 @@ class ParamSchedulers:
                 part.rewrite(self.iteration)
 
     def values(self) -> dict[str, float]:
-        """The scheduled options now, as the job writes them, before multipliers; ``name.option`` for several optimizers."""
+        """What is scheduled, as the job writes it now, before multipliers; ``name.option`` with several optimizers."""
         several = len(self._parts) > 1
         values: dict[str, float] = {}
         for name, part in self._parts.items():
@@ -373,8 +370,8 @@ class ParamSchedulers:
             iterations: Increasing.
 
         Yields:
-            The optimizer's name, the option (``betas[0]`` where that is what ``momentum`` means), the group's index, and a
-            value an iteration.
+            The optimizer's name, the option (``betas[0]`` where that is what ``momentum`` means), the group's index,
+            and a value an iteration.
         """
         for name, part in self._parts.items():
             for track in part.tracks:
@@ -383,7 +380,7 @@ class ParamSchedulers:
                     yield name, str(track.slot), group, line.values(base).tolist()
 
     def state_dict(self) -> dict[str, Any]:
-        """How far the run got: iterations done, updates skipped, and what the schedules that wait for a metric remember."""
+        """How far the run got: iterations done, updates skipped, and what schedules that wait for a metric remember."""
         return {
             "iteration": self.iteration,
             "optimizers": {name: part.state_dict() for name, part in self._parts.items()},
@@ -415,9 +412,11 @@ def build_param_schedulers(
 
     Args:
         target: An optimizer or a wrapper of one; or a mapping of several by name, such as an ``OptimWrapperDict``.
-        tables: ``param_scheduler`` of a job: one table or a list of them; for several optimizers also a table of lists by name.
+        tables: ``param_scheduler`` of a job: one table or a list of them; for several optimizers also a table of lists
+        by name.
         epoch_length: Iterations an epoch; needed by schedules that count epochs.
-        max_epochs: The run's length in epochs; or ``max_iters``. Needed where a table says no ``end`` or names a share of the run.
+        max_epochs: The run's length in epochs; or ``max_iters``. Needed where a table says no ``end`` or names a share
+        of the run.
         max_iters: The run's length in iterations.
         accumulative_counts: Iterations an update of the optimizer; by default the wrapper's.
 

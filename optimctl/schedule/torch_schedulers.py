@@ -1,7 +1,8 @@
 """torch's learning rate schedulers, in and out.
 
-In this room: ``adapt``, which makes a ``Schedule`` of a ``torch.optim.lr_scheduler.LRScheduler`` class, so that a job can name it, and
-``build_lr_scheduler``, which makes one torch ``LRScheduler`` of a job's schedules, for loops that are not optimctl's.
+In this room: ``adapt``, which makes a ``Schedule`` of a ``torch.optim.lr_scheduler.LRScheduler`` class, so that a job
+can name it, and ``build_lr_scheduler``, which makes one torch ``LRScheduler`` of a job's schedules, for loops that are
+not optimctl's.
 """
 
 from __future__ import annotations
@@ -35,12 +36,12 @@ class _Probe:
 
 @dataclass(frozen=True)
 class TorchSchedule:
-    """The affine maps of a torch scheduler, found by running it on an optimizer of three groups that stand in for the real ones.
+    """The affine maps of a torch scheduler, found by running it on an optimizer of three groups.
 
     At each step the first group is where the scheduler alone would be, the second has another value, the third another
-    base; what comes out of them are ``a``, ``b`` and ``c``. A class that overwrites the bases that it finds (``CyclicLR``) names absolute
-    values: then a group whose base is a share of the job's value gets that share of them. A step costs about 20
-    microseconds, once.
+    base; what comes out of them are ``a``, ``b`` and ``c``. A class that overwrites the bases that it finds, as
+    ``CyclicLR`` does, names absolute values: then a group whose base is a share of the job's value gets that share of
+    them. A step costs about 20 microseconds, once.
     """
 
     make: Callable[..., LRScheduler]
@@ -160,8 +161,8 @@ class TorchParamScheduler(LRScheduler):
 def build_lr_scheduler(optimizer: Any, tables: Any, *, updates: int) -> TorchParamScheduler:
     """A job's schedules as one torch ``LRScheduler``: one ``step()`` an update, for any loop.
 
-    Everything counts updates here: ``begin``, ``end``, ``milestones`` and the like, and the share that ``"5%"`` names; ``by`` and
-    ``by_epoch`` stay out.
+    Everything counts updates here: ``begin``, ``end``, ``milestones`` and the like, and the share that ``"5%"`` names;
+    ``by`` and ``by_epoch`` stay out.
 
     Args:
         optimizer: A torch optimizer, or a wrapper of one.
@@ -169,8 +170,9 @@ def build_lr_scheduler(optimizer: Any, tables: Any, *, updates: int) -> TorchPar
         updates: The steps of the optimizer in the whole training.
 
     Returns:
-        A scheduler for ``transformers.Trainer(optimizers=(optimizer, scheduler))``, for Lightning's ``configure_optimizers`` (with
-        ``"interval": "step"``), or for a loop that calls ``scheduler.step()`` after ``optimizer.step()``.
+        A scheduler for ``transformers.Trainer(optimizers=(optimizer, scheduler))``, for Lightning's
+        ``configure_optimizers`` (with ``"interval": "step"``), or for a loop that calls ``scheduler.step()`` after
+        ``optimizer.step()``.
 
     Raises:
         JobError: Anything is wrong with the tables, or they move an option that the optimizer does not have.

@@ -1,14 +1,16 @@
 """A list of schedules over a run: the one function behind run, preview, picture and export.
 
-In this room: ``Clock`` (which step of which unit begins at an iteration), ``Affine`` (``value = scale * base + offset``, an
-iteration an entry), ``blocks`` and ``trajectory`` (the scan over the schedules' maps) and ``preview_param_schedulers``.
+In this room: ``Clock`` (which step of which unit begins at an iteration), ``Affine`` (``value = scale * base +
+offset``, an iteration an entry), ``blocks`` and ``trajectory`` (the scan over the schedules' maps) and
+``preview_param_schedulers``.
 
-Iterations count from 0. A schedule acts at iteration ``i`` if its unit's index changed since ``i - 1`` (at iteration 0 always) and
-stands in its range. At iteration 0 schedules act in the order of the list; later those that count iterations or updates come before those
-that count epochs, because that is the order in which MMEngine's hook steps them.
+Iterations count from 0. A schedule acts at iteration ``i`` if its unit's index changed since ``i - 1`` (at iteration 0
+always) and stands in its range. At iteration 0 schedules act in the order of the list; later those that count
+iterations or updates come before those that count epochs, because that is the order in which MMEngine's hook steps
+them.
 
-The scan goes through blocks that begin at multiples of ``BLOCK``, so that a run, a resumed run and a preview do the very same
-arithmetic, and their values are equal to the last bit.
+The scan goes through blocks that begin at multiples of ``BLOCK``, so that a run, a resumed run and a preview do the
+very same arithmetic, and their values are equal to the last bit.
 """
 
 from __future__ import annotations
@@ -109,20 +111,24 @@ def trajectory(schedules: Sequence[Placed], reference: float, clock: Clock, low:
         low: The first iteration.
         high: The iteration after the last.
     """
-    return trajectory_at(schedules, reference, clock, range(low, high))
+    import numpy as np
+
+    return trajectory_at(schedules, reference, clock, np.arange(low, high))
 
 
-def trajectory_at(schedules: Sequence[Placed], reference: float, clock: Clock, iterations: Sequence[int]) -> Affine:
+def trajectory_at(
+    schedules: Sequence[Placed], reference: float, clock: Clock, iterations: Sequence[int] | Steps
+) -> Affine:
     """As ``trajectory``, at some increasing iterations only; memory grows with their number, not with the run."""
     import numpy as np
 
     wanted = np.asarray(iterations, dtype=np.int64)
     parts: list[tuple[Floats, Floats]] = [(np.zeros(0), np.zeros(0))]
-    for start, block, _ in blocks(schedules, reference, clock, 0, Carry()):
-        if not len(wanted) or start > wanted[-1]:
-            break
+    for start, block, _ in blocks(schedules, reference, clock, 0, Carry()) if len(wanted) else ():
         inside = wanted[np.searchsorted(wanted, start) : np.searchsorted(wanted, start + BLOCK)] - start
         parts.append((block.scale[inside], block.offset[inside]))
+        if start + BLOCK > wanted[-1]:
+            break
     return Affine(np.concatenate([scale for scale, _ in parts]), np.concatenate([offset for _, offset in parts]))
 
 
@@ -299,24 +305,24 @@ def _scan_in_columns(a: Floats, added: Floats, start: tuple[float, float]) -> Fl
     import numpy as np
 
     count = len(a)
-    height = max(int(count**0.5), 1)
+    height = max(int(count**0.5) // 2, 1)
     width = -(-count // height)
-    filled = np.ones(width * height)
-    filled[:count] = a
-    factor = np.ascontiguousarray(filled.reshape(width, height).T)
-    sums = np.zeros((2, width * height))
-    sums[:, :count] = added
-    total = np.ascontiguousarray(sums.reshape(2, width, height).transpose(2, 0, 1))
-    for row in range(1, height):
-        total[row] += factor[row] * total[row - 1]
-        factor[row] *= factor[row - 1]
+    rows = np.zeros((3, width * height))
+    rows[2] = 1.0
+    rows[:2, :count], rows[2, :count] = added, a
+    # Down the columns: the two sums, and the product of the factors; the last needs nothing added.
+    total = np.ascontiguousarray(rows.reshape(3, width, height).transpose(2, 0, 1))
+    for row, factor in enumerate(total[1:, 2].copy(), start=1):
+        total[row, 2] = 0.0
+        total[row] += factor * total[row - 1]
     starts = np.empty((2, width))
+    products = total[-1, 2].tolist()
     for row in range(2):
         value = start[row]
-        for column, (product, rest) in enumerate(zip(factor[-1].tolist(), total[-1, row].tolist(), strict=True)):
+        for column, (product, rest) in enumerate(zip(products, total[-1, row].tolist(), strict=True)):
             starts[row, column] = value
             value = product * value + rest
-    values: Floats = (total + factor[:, None, :] * starts).transpose(1, 2, 0).reshape(2, -1)[:, :count]
+    values: Floats = (total[:, :2] + total[:, 2:] * starts).transpose(1, 2, 0).reshape(2, -1)[:, :count]
     return values
 
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from optimctl.data import one_pass, stream, to_device
 from optimctl.errors import JobError, RunFailed, listing, nearest
+from optimctl.optim.multi import by_name
 from optimctl.train.checkpoint import checkpoint_name, keep_newest, random_state, restore_random_state, save_checkpoint
 from optimctl.train.hooks import Hooks
 from optimctl.train.task import total_loss
@@ -43,7 +44,8 @@ class Run:
         self.assembly, self.job, self.folder = assembly, job, folder
         self.model: nn.Module = _present(assembly.model)
         self.task = _present(assembly.task)
-        self.wrapper: OptimWrapper = _present(assembly.wrapper)
+        self.wrapper: Any = _present(assembly.wrapper)
+        self.wrappers: dict[str, OptimWrapper] = by_name(self.wrapper)
         self.schedules: ParamSchedulers = _present(assembly.schedules)
         self.iterations: int = _present(length.iterations)
         self.epoch_length: int = _present(length.epoch_length)
@@ -62,7 +64,6 @@ class Run:
         self.seconds_before = 0.0
         self._started = time.monotonic()
         self._losses: list[Tensor | Mapping[str, Any]] = []
-        self._validated_at = -1
         self._saved_at = -1
         self._best_rule = self._read_best_rule()
 
@@ -126,9 +127,10 @@ class Run:
     def set_training(self, training: bool) -> None:
         """Switch the model, and an optimizer that asks for it, between training and evaluation."""
         self.forward_model.train(training)
-        switch = getattr(self.wrapper.optimizer, "train" if training else "eval", None)
-        if callable(switch):
-            switch()
+        for wrapper in self.wrappers.values():
+            switch = getattr(wrapper.optimizer, "train" if training else "eval", None)
+            if callable(switch):
+                switch()
 
     def save(self) -> Path | None:
         """Write a checkpoint of this moment, and delete those that the job does not keep."""
@@ -149,7 +151,7 @@ class Run:
         """All that a resumed run needs, as tensors and plain values."""
         return {
             "model": self.model.state_dict(),
-            "optimizers": {"default": self.wrapper.state_dict()},
+            "optimizers": {name: wrapper.state_dict() for name, wrapper in self.wrappers.items()},
             "schedules": self.schedules.state_dict(),
             "progress": {"iteration": self.iteration, "seconds": self.seconds},
             "random": random_state(),
@@ -160,7 +162,8 @@ class Run:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from ``state``: weights, optimizer, schedule, order of the data and random numbers; the job is as it is now."""
         self.model.load_state_dict(state["model"])
-        self.wrapper.load_state_dict(state["optimizers"]["default"])
+        for name, wrapper in self.wrappers.items():
+            wrapper.load_state_dict(state["optimizers"][name])
         self.schedules.load_state_dict(state["schedules"])
         self.iteration = int(state["progress"]["iteration"])
         self.seconds_before = float(state["progress"]["seconds"])
@@ -184,8 +187,10 @@ class Run:
             self.hooks.call("before_iteration", self)
         if hooks["before_update"] and self.wrapper.should_sync():
             self.hooks.call("before_update", self)
-        updates = self.wrapper.updates
-        self._losses.append(self._step(self._moved(batch)))
+        updates = self.wrapper.updates if hooks["after_update"] else 0
+        loss = self._step(self._moved(batch))
+        if loss is not None:
+            self._losses.append(loss)
         self.iteration += 1
         self.record = None
         if self.iteration % self.job.log.interval == 0 or self.iteration == self.iterations:
@@ -196,11 +201,16 @@ class Run:
         if hooks["after_iteration"]:
             self.hooks.call("after_iteration", self)
 
-    def _step(self, batch: Any) -> Tensor | Mapping[str, Any]:
-        """One iteration of the task; returns its loss, without its graph."""
+    def _step(self, batch: Any) -> Tensor | Mapping[str, Any] | None:
+        """One iteration of the task; returns its loss, without its graph, or None where it was not evaluated yet."""
         own_step = getattr(self.task, "train_step", None)
         if own_step is not None:
             return _detached(own_step(self.forward_model, batch, self.wrapper))
+        if self.wrapper.requires_closure:
+            evaluated: Tensor | None = self.wrapper.update_by_closure(
+                lambda: total_loss(self.task.loss(self.forward_model, batch))
+            )
+            return evaluated
         with self.wrapper.optim_context(self.forward_model):
             loss = self.task.loss(self.forward_model, batch)
             total = total_loss(loss)
@@ -216,8 +226,12 @@ class Run:
         losses, self._losses = _means(self._losses), []
         record: Record = {"iteration": self.iteration, "epoch": self.epoch, "split": "train", **losses}
         record.update(self._options())
-        if self.wrapper.grad_norm is not None:
-            record["grad_norm"] = float(self.wrapper.grad_norm)
+        for name, wrapper in self.wrappers.items():
+            if wrapper.grad_norm is not None:
+                record[self._of(name, "grad_norm")] = float(wrapper.grad_norm)
+            skipped = getattr(wrapper, "skipped", 0)
+            if skipped:
+                record[self._of(name, "skipped_updates")] = skipped
         self._write(record)
         if not math.isfinite(record["loss"]):
             self._diverged(record["loss"])
@@ -230,21 +244,24 @@ class Run:
 
     def _options(self) -> dict[str, float]:
         """Scheduled options and ``lr`` as the job wrote them, before multipliers, at this iteration."""
-        values = self.schedules.values()
-        lr = self.wrapper.defaults.get("lr")
-        return {"lr": float(lr), **values} if lr is not None else values
+        lrs = {self._of(name, "lr"): wrapper.defaults.get("lr") for name, wrapper in self.wrappers.items()}
+        return {**{name: float(lr) for name, lr in lrs.items() if lr is not None}, **self.schedules.values()}
+
+    def _of(self, name: str, what: str) -> str:
+        """What a record calls a value of one optimizer: with the optimizer's name where there are several."""
+        return what if len(self.wrappers) == 1 else f"{name}.{what}"
 
     def _after_epoch(self) -> None:
         last = self.iteration == self.iterations
-        if self.assembly.val_loader is not None and (last or self.epoch % self.val_interval == 0):
+        validates = self.assembly.val_loader is not None and (last or self.epoch % self.val_interval == 0)
+        if validates:
             self._validate_and_record()
-        self.schedules.after_epoch(self.metrics)
+        self.schedules.after_epoch(self.metrics if validates else None)
         if last or self.epoch % self.job.checkpoint.interval == 0 or self._is_best_now():
             self.save()
 
     def _validate_and_record(self) -> None:
         self.metrics = self.validate()
-        self._validated_at = self.iteration
         self._note_best()
         self._write({"iteration": self.iteration, "epoch": self.epoch, "split": "val", **self.metrics})
         self.hooks.call("after_validation", self)
@@ -313,8 +330,7 @@ def _detached(loss: Any) -> Tensor | Mapping[str, Any]:
 
 def _means(losses: list[Any]) -> dict[str, float]:
     """The mean of each named loss, and of their total as ``loss``."""
-    totals = torch.stack([total_loss(loss).double() for loss in losses])
-    means = {"loss": float(totals.mean())}
+    means = {"loss": float(torch.stack([total_loss(loss) for loss in losses]).double().mean())}
     names = {name for loss in losses if isinstance(loss, Mapping) for name in loss}
     for name in sorted(names - {"loss"}):
         values = [float(loss[name]) for loss in losses if isinstance(loss, Mapping) and name in loss]

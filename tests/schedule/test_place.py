@@ -69,6 +69,10 @@ def test_shares_of_the_run() -> None:
     assert (placed.begin, placed.end, placed.schedule) == (30, 90, CosineAnnealing(60, length=60))
     assert read({"type": "MultiStepLR", "milestones": ["50%", 9]}).schedule == MultiStep([6, 9])
     assert read({"type": "StepLR", "step_size": "12.5%", "by": "iteration"}).schedule == Step(15)
+    short = RunLength(max_iters=4)
+    assert read({"type": "LinearLR", "end": "5%", "by_epoch": False}, short).end == 1
+    assert read({"type": "LinearLR", "begin": "5%", "by_epoch": False}, short).begin == 1
+    assert read({"type": "LinearLR", "begin": "0%", "by_epoch": False}, short).begin == 0
 
 
 def test_epochs_become_iterations() -> None:
@@ -85,6 +89,7 @@ def test_epochs_become_iterations() -> None:
     assert read({"type": "LinearLR", "end": 0.55, "convert_to_iter_based": True}).end == 5
     assert read({"type": "LinearLR", "end": "5%", "convert_to_iter_based": True}).end == 6
     assert read({"type": "LinearLR", "convert_to_iter_based": True}).end == 120
+    assert read({"type": "LinearLR", "convert_to_iter_based": True, "by": "epoch"}).unit == "iteration"
 
 
 def test_words_of_mmengine_without_effect_are_accepted() -> None:
@@ -107,7 +112,7 @@ WRONG: list[tuple[Table, tuple[str | int, ...], str]] = [
     ({"type": "LinearLR", "end": 2.5}, ("end",), "whole number"),
     ({"type": "LinearLR", "end": [3]}, ("end",), "whole number"),
     ({"type": "LinearLR", "begin": 5, "end": 5}, ("end",), "greater than 'begin', which is 5"),
-    ({"type": "LinearLR", "begin": 12}, ("end",), "greater than 'begin'"),
+    ({"type": "LinearLR", "begin": 12}, ("begin",), "the run, which has 12 epochs"),
     ({"type": "LinearLR", "end": "101%"}, ("end",), "share of the run"),
     ({"type": "LinearLR", "end": "1%"}, ("end",), 'by = "iteration"'),
     ({"type": "LinearLR", "by": "step"}, ("by",), "'iteration'"),

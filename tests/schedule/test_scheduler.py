@@ -1,4 +1,4 @@
-"""Schedules that move an optimizer: what is written where, resuming, several optimizers, metrics and skipped updates."""
+"""Schedules that move an optimizer: what is written where, resuming, several optimizers, metrics, skipped updates."""
 
 from __future__ import annotations
 
@@ -327,3 +327,24 @@ def test_slots() -> None:
     Slot.parse("lr").write(group, 0.2)
     assert group == {"lr": 0.2, "betas": [0.9, 0.5]}
     assert [str(Slot.parse(text)) for text in ("lr", "betas[1]")] == ["lr", "betas[1]"]
+
+
+def test_going_back_to_an_earlier_state() -> None:
+    optimizer = sgd(0.1)
+    schedulers = build_param_schedulers(optimizer, TABLES[1:3], epoch_length=1000, max_epochs=9)
+    early = schedulers.state_dict()
+    go(schedulers, BLOCK + 1)
+    schedulers.load_state_dict(early)
+    assert optimizer.param_groups[0]["lr"] == 0.1
+
+
+def test_momentum_and_betas_side_by_side() -> None:
+    class Both(torch.optim.SGD):
+        """Stands in for several optimizers with one list of groups."""
+
+    optimizer = Both([torch.nn.Parameter(torch.zeros(1))], lr=0.1, momentum=0.8)
+    optimizer.param_groups.append({"params": [], "lr": 0.1, "betas": (0.9, 0.99)})
+    build_param_schedulers(optimizer, {"type": "ConstantMomentum", "factor": 0.5}, **LENGTH)
+    assert [optimizer.param_groups[0]["momentum"], optimizer.param_groups[1]["betas"]] == [0.4, (0.45, 0.99)]
+    assert "betas" not in optimizer.param_groups[0]
+    assert "momentum" not in optimizer.param_groups[1]

@@ -1,4 +1,4 @@
-"""torch's schedulers: the same values where names and meanings agree, in through the adapter, and out as one ``LRScheduler``."""
+"""torch's schedulers: the same values where meanings agree, in through the adapter, and out as one ``LRScheduler``."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from torch.optim import lr_scheduler
 
 from optimctl.errors import JobError
 from optimctl.schedule import build_lr_scheduler, build_param_schedulers, preview_param_schedulers
+from optimctl.schedule.torch_schedulers import adapt
 
 Array = npt.NDArray[np.float64]
 
@@ -162,7 +163,10 @@ def test_reduce_lr_on_plateau_speaks_torch() -> None:
     assert ours.param_groups[0]["lr"] == pytest.approx(0.002)
 
 
-TABLES: list[dict[str, Any]] = [{"type": "LinearLR", "end": "10%"}, {"type": "CosineAnnealingLR", "begin": "10%", "eta_min_ratio": 1e-4}]
+TABLES: list[dict[str, Any]] = [
+    {"type": "LinearLR", "end": "10%"},
+    {"type": "CosineAnnealingLR", "begin": "10%", "eta_min_ratio": 1e-4},
+]
 
 
 def test_one_lr_scheduler_of_torchs_has_the_previews_values() -> None:
@@ -221,3 +225,8 @@ def test_an_lr_scheduler_counts_updates_only(table: dict[str, Any], key: str) ->
 def test_an_lr_scheduler_needs_a_number_of_updates(updates: Any) -> None:
     with pytest.raises(JobError, match="updates"):
         build_lr_scheduler(optimizer_of(0.1), TABLES, updates=updates)
+
+
+def test_a_torch_class_that_waits_for_a_metric_is_pointed_to_ours() -> None:
+    with pytest.raises(JobError, match="ReduceOnPlateauLR"):
+        adapt(lr_scheduler.ReduceLROnPlateau)()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import functional
 
 from optimctl_vision.arguments import require_positive
 
@@ -42,6 +42,7 @@ class ResNet(nn.Module):
         self.apply(_initialize)
 
     def forward(self, images: Tensor) -> Tensor:
+        """Return logits of shape (N, num_classes) for images of shape (N, in_channels, H, W)."""
         features: Tensor = self.backbone(images)
         logits: Tensor = self.head(features.mean(dim=(2, 3)))
         return logits
@@ -63,9 +64,10 @@ class BasicBlock(nn.Module):
         self.shortcut = _shortcut(in_channels, out_channels, stride)
 
     def forward(self, features: Tensor) -> Tensor:
-        residual = F.relu(self.norm1(self.conv1(features)))
+        """Return features of shape (N, out_channels, H / stride, W / stride), rounded up."""
+        residual = functional.relu(self.norm1(self.conv1(features)))
         residual = self.norm2(self.conv2(residual))
-        return F.relu(residual + self.shortcut(features))
+        return functional.relu(residual + self.shortcut(features))
 
 
 def _check(in_channels: int, num_classes: int, widths: Sequence[int], blocks: int) -> None:

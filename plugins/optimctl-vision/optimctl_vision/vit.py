@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import functional
 
 from optimctl_vision.arguments import require_positive
 
@@ -65,6 +65,7 @@ class VisionTransformer(nn.Module):
         return {"pos_embed", "cls_token"}
 
     def forward(self, images: Tensor) -> Tensor:
+        """Return logits of shape (N, num_classes) for images of shape (N, in_channels, image_size, image_size)."""
         patches: Tensor = self.patch_embed(images)
         tokens = torch.cat([self.cls_token.expand(len(patches), -1, -1), patches], dim=1)
         tokens = self.blocks(self.dropout(tokens + self.pos_embed))
@@ -91,6 +92,7 @@ class PatchEmbedding(nn.Module):
         self.proj = nn.Conv2d(in_channels, width, kernel_size=patch_size, stride=patch_size)
 
     def forward(self, images: Tensor) -> Tensor:
+        """Return one token for each patch, row by row; a ValueError where the images have another size."""
         height, width = images.shape[-2:]
         if height != self.image_size or width != self.image_size:
             raise ValueError(f"images are {height}x{width}, but the model was built with image_size={self.image_size}")
@@ -109,9 +111,10 @@ class Block(nn.Module):
         self.mlp = Perceptron(width, int(width * mlp_ratio), dropout)
 
     def forward(self, tokens: Tensor) -> Tensor:
+        """Return tokens of the shape of `tokens`, (N, L, width)."""
         tokens = tokens + self.attn(self.norm1(tokens))
-        tokens = tokens + self.mlp(self.norm2(tokens))
-        return tokens
+        changed: Tensor = tokens + self.mlp(self.norm2(tokens))
+        return changed
 
 
 class Attention(nn.Module):
@@ -125,10 +128,11 @@ class Attention(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, tokens: Tensor) -> Tensor:
+        """Return each token mixed with those it attends to, (N, L, width)."""
         batch, length, width = tokens.shape
         qkv = self.qkv(tokens).view(batch, length, 3, self.heads, width // self.heads)
         query, key, value = qkv.permute(2, 0, 3, 1, 4)
-        mixed = F.scaled_dot_product_attention(query, key, value)
+        mixed = functional.scaled_dot_product_attention(query, key, value)
         projected: Tensor = self.dropout(self.proj(mixed.transpose(1, 2).flatten(2)))
         return projected
 
@@ -143,7 +147,8 @@ class Perceptron(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        hidden = self.dropout(F.gelu(self.fc1(tokens)))
+        """Return each token changed by itself, (N, L, width)."""
+        hidden = self.dropout(functional.gelu(self.fc1(tokens)))
         projected: Tensor = self.dropout(self.fc2(hidden))
         return projected
 

@@ -9,13 +9,12 @@ from typing import Any
 
 import pytest
 import torch
-from sklearn.datasets import load_digits  # type: ignore[import-untyped]
-from torch import nn
-from torch.utils.data import DataLoader
-
 from optimctl_vision.digits import Digits
 from optimctl_vision.resnet import ResNet
 from optimctl_vision.vit import VisionTransformer
+from sklearn.datasets import load_digits
+from torch import nn
+from torch.utils.data import DataLoader
 
 README = Path(__file__).parents[1] / "README.md"
 MODELS = pytest.mark.parametrize("model_class", [ResNet, VisionTransformer])

@@ -1,0 +1,222 @@
+"""Routes: several optimizers over one model, by rule, in one wrapper with one clip.
+
+In this room: ``RoutedOptimizer``, which steps several optimizers as one, and the constructor ``Routes``. The first route that
+matches a parameter takes it; ``optim_wrapper.optimizer`` takes the rest.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from optimctl.errors import JobError, Key, listing, nearest
+from optimctl.optim.constructor import DefaultOptimWrapperConstructor, check_coverage
+from optimctl.optim.options import Options
+from optimctl.optim.rules import OPTIMIZER, PARAMWISE
+from optimctl.optim.walk import unwrapped, walk
+
+if TYPE_CHECKING:
+    from optimctl.optim.wrapper import OptimWrapper
+    from optimctl.plugins import Plugin
+
+ROUTES = ("constructor", "routes")
+MATCH = ("names", "types", "dimensions")
+
+
+class RoutedOptimizer(Optimizer):
+    """Several optimizers that step as one.
+
+    Its groups are theirs, the very same dicts, so that a schedule, a clip or a checkpoint sees one optimizer.
+
+    Args:
+        parts: The optimizers, which share no parameter.
+    """
+
+    def __init__(self, parts: Sequence[Optimizer]) -> None:
+        self.parts = list(parts)
+        super().__init__([group for part in parts for group in part.param_groups], {})
+        self.defaults = dict(parts[-1].defaults)
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Step every part; a closure is evaluated once, before the first."""
+        loss = None
+        if closure is not None:
+            import torch
+
+            with torch.enable_grad():
+                loss = closure()
+        for part in self.parts:
+            part.step()
+        return loss
+
+    def train(self) -> None:
+        """Pass on to the parts that ask for it."""
+        self._switch("train")
+
+    def eval(self) -> None:
+        """Pass on to the parts that ask for it."""
+        self._switch("eval")
+
+    def state_dict(self) -> dict[str, Any]:
+        """The parts' states, as one optimizer's."""
+        self.state.clear()
+        for part in self.parts:
+            self.state.update(part.state)
+        return super().state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Give each part what is its own."""
+        super().load_state_dict(state_dict)
+        start = 0
+        for part in self.parts:
+            end = start + len(part.param_groups)
+            part.param_groups = self.param_groups[start:end]
+            for parameter in (parameter for group in part.param_groups for parameter in group["params"]):
+                if parameter in self.state:
+                    part.state[parameter] = self.state[parameter]
+            start = end
+
+    def _switch(self, name: str) -> None:
+        for part in self.parts:
+            switch = getattr(part, name, None)
+            if callable(switch):
+                switch()
+
+
+@dataclass(frozen=True)
+class Route:
+    """What one optimizer takes: a parameter that fits every one of its conditions."""
+
+    names: tuple[str, ...] = ()
+    """Substrings of the parameter's name, or ``glob:`` patterns of the whole; any of them."""
+    types: tuple[str, ...] = ()
+    """Class names of the parameter's module or a base of its class; any of them."""
+    dimensions: tuple[int, ...] = ()
+    """Numbers of dimensions; any of them."""
+
+    def takes(self, name: str, parameter: Tensor, module: nn.Module) -> bool:
+        """Whether the route takes a parameter."""
+        by_name = not self.names or any(_fits(pattern, name) for pattern in self.names)
+        by_type = not self.types or any(base.__name__ in self.types for base in type(module).__mro__)
+        return by_name and by_type and (not self.dimensions or parameter.ndim in self.dimensions)
+
+
+class Routes:
+    """The constructor of ``constructor = { type = "Routes", routes = [...] }``.
+
+    Args:
+        optim_wrapper_cfg: The table ``optim_wrapper``; its ``optimizer`` and ``paramwise_cfg`` are for what no route takes.
+        paramwise_cfg: The rules for what no route takes.
+        routes: Tables of ``match`` (``names``, ``types``, ``dimensions``), ``optimizer`` and ``paramwise_cfg``.
+
+    Raises:
+        JobError: A route is malformed; keys are seen from ``optim_wrapper``.
+    """
+
+    def __init__(
+        self,
+        optim_wrapper_cfg: Mapping[str, Any],
+        paramwise_cfg: Mapping[str, Any] | None = None,
+        routes: Sequence[Mapping[str, Any]] = (),
+    ) -> None:
+        if not routes:
+            raise JobError.single(ROUTES, "there is no route; add [[optim_wrapper.constructor.routes]]", "missing-key")
+        self.rest = DefaultOptimWrapperConstructor(optim_wrapper_cfg, paramwise_cfg)
+        self.routes = [_read_route(route, (*ROUTES, index)) for index, route in enumerate(routes)]
+        self.constructors = [_constructor(route, (*ROUTES, index)) for index, route in enumerate(routes)]
+
+    def __call__(self, model: nn.Module) -> OptimWrapper:
+        """The wrapper for ``model``; each of its trainable parameters is in exactly one optimizer."""
+        model = unwrapped(model)
+        taken = self._assign(model)
+        parts: list[tuple[str, Optimizer, Plugin | None]] = []
+        options: dict[str, Options] = {}
+        rule_keys: list[Key] = []
+        for key, constructor, names in zip(self._keys(), [*self.constructors, self.rest], taken, strict=True):
+            optimizer, chosen = _optimize(constructor, model, names, key)
+            if optimizer is not None:
+                parts.append((".".join(str(part) for part in key[1:]), optimizer, constructor.optimizer.plugin))
+            options.update(chosen)
+            rule_keys += [(*key, *rule) for rule in constructor.rules.all_keys()]
+        routed = RoutedOptimizer([optimizer for _, optimizer, _ in parts])
+        check_coverage(model, routed)
+        wrapper = self.rest.wrap(routed, options, rule_keys)
+        wrapper.parts = tuple(parts)
+        return wrapper
+
+    def _keys(self) -> list[Key]:
+        """Where the tables of each optimizer stand; the rest's is ``optim_wrapper`` itself."""
+        return [*((*ROUTES, index) for index in range(len(self.routes))), ()]
+
+    def _assign(self, model: nn.Module) -> list[set[str]]:
+        """The names that each route takes; the rest's come last."""
+        taken: list[set[str]] = [set() for _ in (*self.routes, None)]
+        for met in walk(model):
+            found = (
+                index for index, route in enumerate(self.routes) if route.takes(met.name, met.parameter, met.module)
+            )
+            taken[next(found, -1)].add(met.name)
+        for index, names in enumerate(taken[:-1]):
+            if not names:
+                raise JobError.single(
+                    (*ROUTES, index, "match"),
+                    "no parameter is left that fits; a route before takes them, or none does",
+                    "route-matches-nothing",
+                )
+        return taken
+
+
+def _optimize(
+    constructor: DefaultOptimWrapperConstructor, model: nn.Module, names: set[str], key: Key
+) -> tuple[Optimizer | None, dict[str, Options]]:
+    """One route's optimizer, and the options of its parameters, their lines and problems seen from ``optim_wrapper``."""
+    try:
+        optimizer, chosen = constructor.optimize(model, names)
+    except JobError as error:
+        raise error.below(*key) from error
+    outward = {id(one): one.below(*key) for one in chosen.values()}
+    return optimizer, {name: outward[id(one)] for name, one in chosen.items()}
+
+
+def _fits(pattern: str, name: str) -> bool:
+    return fnmatch.fnmatchcase(name, pattern[5:]) if pattern.startswith("glob:") else pattern in name
+
+
+def _read_route(table: Mapping[str, Any], key: Key) -> Route:
+    unknown = next((name for name in table if name not in ("match", OPTIMIZER, PARAMWISE)), None)
+    if unknown is not None:
+        raise JobError.single(
+            (*key, unknown), f"unknown key{nearest(unknown, ('match', OPTIMIZER, PARAMWISE))}", "unknown-key"
+        )
+    match = table.get("match")
+    if not isinstance(match, Mapping) or not match:
+        raise JobError.single((*key, "match"), f"say what the route takes: a table of {listing(MATCH)}", "missing-key")
+    for name, values in match.items():
+        if name not in MATCH:
+            raise JobError.single(
+                (*key, "match", name),
+                f"unknown key{nearest(name, MATCH) or f'; it has {listing(MATCH)}'}",
+                "unknown-key",
+            )
+        wanted: type = int if name == "dimensions" else str
+        if not isinstance(values, list) or not all(
+            isinstance(value, wanted) and not isinstance(value, bool) for value in values
+        ):
+            raise JobError.single(
+                (*key, "match", name),
+                f"must be an array of {'whole numbers' if wanted is int else 'strings'}, not {values!r}",
+                "wrong-type",
+            )
+    return Route(**{name: tuple(values) for name, values in match.items()})
+
+
+def _constructor(table: Mapping[str, Any], key: Key) -> DefaultOptimWrapperConstructor:
+    try:
+        return DefaultOptimWrapperConstructor({OPTIMIZER: table.get(OPTIMIZER, {})}, table.get(PARAMWISE))
+    except JobError as error:
+        raise error.below(*key) from error

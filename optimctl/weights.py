@@ -1,0 +1,109 @@
+"""Initial weights: ``job.load_from``, matched by name and shape, with nothing executed and nothing silent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from optimctl.errors import JobError, listing
+
+if TYPE_CHECKING:
+    from optimctl.job.schema import LoadFrom
+
+KEY = ("job", "load_from")
+HOLDERS = ("state_dict", "model", "module", "model_state_dict")
+"""Where the files of other tools keep the weights, beside other things."""
+
+
+@dataclass(frozen=True)
+class LoadedWeights:
+    """What became of a file of weights."""
+
+    path: str
+    loaded: int
+    """Tensors that the model took."""
+    missing: tuple[str, ...]
+    """Tensors of the model that the file does not have; they keep their initial values."""
+    left_over: tuple[str, ...]
+    """Tensors of the file that the model does not have."""
+    other_shape: tuple[str, ...]
+    """``name: shape in the file, shape in the model``; they keep their initial values."""
+
+    def __str__(self) -> str:
+        parts = [f"{self.loaded} tensors loaded from {self.path}"]
+        for what, names in (
+            ("missing in it", self.missing),
+            ("left over", self.left_over),
+            ("of another shape", self.other_shape),
+        ):
+            if names:
+                parts.append(f"{len(names)} {what} ({listing(names, 3)})")
+        return ", ".join(parts)
+
+
+def load_weights(model: nn.Module, source: LoadFrom) -> LoadedWeights:
+    """Copy the weights of a file into ``model``, where name and shape agree.
+
+    Raises:
+        JobError: The file cannot be read, nothing in it fits, or ``strict`` is set and anything does not fit.
+    """
+    found = _read(source.path)
+    if source.prefix:
+        found = {name[len(source.prefix) :]: value for name, value in found.items() if name.startswith(source.prefix)}
+    own = model.state_dict()
+    fitting = {name: value for name, value in found.items() if name in own and own[name].shape == value.shape}
+    other = [name for name in found if name in own and name not in fitting]
+    told = LoadedWeights(
+        path=source.path,
+        loaded=len(fitting),
+        missing=tuple(name for name in own if name not in found),
+        left_over=tuple(name for name in found if name not in own),
+        other_shape=tuple(f"{name}: {tuple(found[name].shape)}, {tuple(own[name].shape)}" for name in other),
+    )
+    if not fitting:
+        hint = f"the model has names like {listing(own, 2)}, the file like {listing(found, 2)}; set load_from.prefix"
+        raise JobError.single(
+            KEY,
+            f"no tensor of {source.path} fits the model: {hint if found else 'none is left after the prefix'}",
+            "no-weights",
+        )
+    if source.strict and (told.missing or told.left_over or told.other_shape):
+        raise JobError.single((*KEY, "strict"), str(told), "weights-differ")
+    model.load_state_dict(fitting, strict=False)
+    return told
+
+
+def _read(path: str) -> dict[str, Tensor]:
+    file = Path(path)
+    if not file.is_file():
+        raise JobError.single(KEY, f"there is no file {path}", "no-file")
+    try:
+        if file.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return dict(load_file(file))
+        return _tensors(torch.load(file, map_location="cpu", weights_only=True))
+    except ImportError as error:
+        raise JobError.single(
+            KEY, "safetensors files need the package safetensors: pip install safetensors", "no-package"
+        ) from error
+    except Exception as error:
+        reason = str(error).splitlines()[0]
+        raise JobError.single(
+            KEY, f"{path} cannot be read as weights, without executing code in it: {reason}", "bad-weights"
+        ) from error
+
+
+def _tensors(loaded: Any) -> dict[str, Tensor]:
+    """The state dict in a file, also where it is one of several things in it."""
+    for holder in HOLDERS:
+        if isinstance(loaded, Mapping) and isinstance(loaded.get(holder), Mapping):
+            return _tensors(loaded[holder])
+    if not isinstance(loaded, Mapping):
+        raise ValueError(f"it holds a {type(loaded).__name__}, and no state dict")
+    return {name: value for name, value in loaded.items() if isinstance(value, Tensor)}
