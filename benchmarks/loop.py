@@ -104,18 +104,18 @@ class Interleave(optimctl.Hook):
         self.theirs.append(time.perf_counter() - start)
 
 
-def main(epochs: int = 31) -> None:
-    """Measure and print."""
+def measure(epochs: int = 31) -> dict[str, float]:
+    """The ratio of speeds."""
     hook = Interleave(ByHand(epochs))
     with tempfile.TemporaryDirectory() as folder:
         job = Path(folder) / "loop.toml"
         job.write_text(JOB.format(epochs=epochs), "utf-8")
         optimctl.run(optimctl.load_job(job), work_dir=Path(folder) / "runs", hooks=[hook])
     ours, theirs = statistics.median(hook.ours[1:]), statistics.median(hook.theirs[1:])
-    iterations = len(hook.other.loader)
-    print(f"an iteration by hand takes {1000 * theirs / iterations:.2f} ms; medians of {epochs - 1} interleaved epochs")
-    print(f"iterations per second, optimctl / by hand: {theirs / ours:.3f}")
+    took = 1000 * theirs / len(hook.other.loader)
+    return {f"iterations per second of the loop, against the same by hand ({took:.2f} ms an iteration)": theirs / ours}
 
 
 if __name__ == "__main__":
-    main(*(int(argument) for argument in sys.argv[1:2]))
+    for line, ratio in measure(*(int(argument) for argument in sys.argv[1:2])).items():
+        print(f"{ratio:8.3f}  {line}")

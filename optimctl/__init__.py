@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from optimctl.job.load import load_job
     from optimctl.optim.constructor import build_optim_wrapper, build_optimizer
     from optimctl.schedule.scheduler import build_param_schedulers
-    from optimctl.schedule.torch_schedulers import build_lr_scheduler
+    from optimctl.schedule.to_torch import build_lr_scheduler
     from optimctl.schedule.trajectory import preview_param_schedulers
     from optimctl.train.hooks import Hook
     from optimctl.train.run import run
 
 _HOME = {
     "Hook": "optimctl.train.hooks",
-    "build_lr_scheduler": "optimctl.schedule.torch_schedulers",
+    "build_lr_scheduler": "optimctl.schedule.to_torch",
     "build_optim_wrapper": "optimctl.optim.constructor",
     "build_optimizer": "optimctl.optim.constructor",
     "build_param_schedulers": "optimctl.schedule.scheduler",

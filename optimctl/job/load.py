@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import copy
 import os
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from optimctl import plugins
-from optimctl.errors import JobError, Key, Place, Problem, key_text, nearest
-from optimctl.job.merge import Dropped, array_index, merge, without
+from optimctl.errors import JobError, Key, Problem, key_text, nearest
+from optimctl.job.merge import Dropped, element, merge, without
+from optimctl.job.options import overlay, parse_options
 from optimctl.job.origins import Option, Origins, Source
 from optimctl.job.read import read_text
 from optimctl.job.schema import Job, read_inheritance, read_job
@@ -103,7 +102,7 @@ def _placed(source: Source, problems: Sequence[Problem]) -> list[Problem]:
 
 
 def _resolve(reader: _Reader, overrides: Sequence[str], unset: Sequence[str], file: str | None) -> Job:
-    options, problems = _parse_options(overrides, unset)
+    options, problems = parse_options(overrides, unset)
     problems = [*reader.problems, *problems]
     if problems:
         raise JobError(Origins(sources=tuple(reader.sources), file=file).located(problems))
@@ -136,8 +135,8 @@ def _lay_over_each_other(
         if option.flag == "--unset":
             data, found = _take_away(data, option.key, option.text)
             problems += [replace(problem, place=option.place) for problem in found]
-    overlay, found = _overlay([option for option in options if option.flag == "--set"], data)
-    merged = merge(data, overlay, options=True)
+    laid, found = overlay([option for option in options if option.flag == "--set"], data)
+    merged = merge(data, laid, options=True)
     return merged.data, (*dropped, *merged.dropped), [*problems, *found]
 
 
@@ -153,114 +152,9 @@ def _take_away(data: dict[str, Any], key: Key | None, text: str) -> tuple[dict[s
 def _why_not_there(data: Any, key: Key) -> str:
     """Why a key cannot be taken away: what stands where it leaves what there is."""
     length = 0
-    while length < len(key) - 1 and (inner := _element(data, key[length])) is not None:
+    while length < len(key) - 1 and (inner := element(data, key[length])) is not None:
         data, length = inner, length + 1
     if isinstance(data, list) and length == len(key) - 1:
         return f"an element of the array '{key_text(key[:length])}' cannot be taken away; give the whole array anew"
     near = nearest(str(key[length]), data) if isinstance(data, dict) else ""
     return f"there is no '{key_text(key)}' to take away{near}"
-
-
-def _parse_options(overrides: Sequence[str], unset: Sequence[str]) -> tuple[tuple[Option, ...], list[Problem]]:
-    options: list[Option] = []
-    problems: list[Problem] = []
-    for flag, texts, read in (("--set", overrides, _read_set), ("--unset", unset, _read_unset)):
-        for text in texts:
-            try:
-                option = read(text)
-                _refuse_contradiction(option, [other for other in options if other.flag == flag])
-            except JobError as error:
-                problems += [replace(problem, place=Place(f"{flag} {text}")) for problem in error.problems]
-            else:
-                options.append(option)
-    return tuple(options), problems
-
-
-def _read_set(text: str) -> Option:
-    key, value_text = _split_assignment(text)
-    if key is None:
-        raise JobError.single((), "write KEY=VALUE, the key dotted as in train_cfg.max_iters", "bad-option")
-    value = _option_value(value_text)
-    problems = limit_problems(value, key)
-    if problems:
-        raise JobError(problems)
-    return Option("--set", text, key, value)
-
-
-def _read_unset(text: str) -> Option:
-    key = split_key(text)
-    if key is None:
-        raise JobError.single((), "write a key, dotted as in train_cfg.max_iters", "bad-option")
-    return Option("--unset", text, key)
-
-
-def _refuse_contradiction(option: Option, earlier: Sequence[Option]) -> None:
-    """Options have no order, so that two of them cannot say different things about one key."""
-    for other in earlier:
-        if other.key == option.key and other.value != option.value:
-            raise JobError.single(option.key, f"`{other}` says something else", "contradiction")
-
-
-def _overlay(options: Sequence[Option], base: Mapping[str, Any]) -> tuple[dict[str, Any], list[Problem]]:
-    """All ``--set`` as one table, the shorter keys first, so that the more exact one wins; an array's elements by index."""
-    overlay: dict[str, Any] = {}
-    problems = []
-    for option in sorted(options, key=lambda option: len(option.key)):
-        message = _no_such_element(base, overlay, option.key)
-        if message:
-            problems.append(Problem(option.key, message, "no-such-element", option.place))
-        else:
-            _put(overlay, option.key, copy.deepcopy(option.value))
-    return overlay, problems
-
-
-def _put(table: Any, key: Key, value: Any) -> None:
-    for part in key[:-1]:
-        if isinstance(table, list):
-            table = table[int(part)]
-        else:
-            if not isinstance(table.get(part), (dict, list)):
-                table[part] = {}
-            table = table[part]
-    table[int(key[-1]) if isinstance(table, list) else key[-1]] = value
-
-
-def _no_such_element(base: Any, overlay: Any, key: Key) -> str | None:
-    """What is wrong where a key leads through an array: its part must be the index of an element."""
-    for length, part in enumerate(key):
-        replaced = isinstance(overlay, list) or (
-            isinstance(overlay, dict) and any(not name.isdigit() for name in overlay)
-        )
-        array = overlay if replaced else base
-        if isinstance(array, list) and array_index(array, part) is None:
-            count = f"{len(array)} element{'s' * (len(array) != 1)}, counted from 0" if array else "no elements"
-            return f"the array '{key_text(key[:length])}' has {count}; '{part}' is none of them"
-        base, overlay = _element(base, part), _element(overlay, part)
-    return None
-
-
-def _element(data: Any, part: str | int) -> Any:
-    if isinstance(data, list):
-        index = array_index(data, part)
-        return None if index is None else data[index]
-    return data.get(part) if isinstance(data, dict) else None
-
-
-def _split_assignment(text: str) -> tuple[Key | None, str]:
-    """The key and the value's text of ``KEY=VALUE``; no key where there is none."""
-    for position in (match.start() for match in re.finditer("=", text)):
-        key = split_key(text[:position])
-        if key is not None:  # an `=` inside a quoted part leaves half a key before it
-            return key, text[position + 1 :].strip()
-    return None, ""
-
-
-def _option_value(text: str) -> Any:
-    """The TOML value that a text is, or the text itself."""
-    try:
-        data = parse(f"value = {text}", "")
-    except JobError as error:
-        if error.problems[0].code == "syntax":
-            return text
-        raise
-    return data["value"] if len(data) == 1 else text

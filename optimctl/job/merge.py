@@ -80,6 +80,14 @@ def array_index(array: list[Any], part: str | int) -> int | None:
     return int(text) if int(text) < len(array) else None
 
 
+def element(data: Any, part: str | int) -> Any:
+    """What a table has at a key or an array at an index; None where there is nothing."""
+    if isinstance(data, list):
+        index = array_index(data, part)
+        return None if index is None else data[index]
+    return data.get(part) if isinstance(data, dict) else None
+
+
 def _merge_tables(
     key: Key, base: Mapping[str, Any], child: Mapping[str, Any], options: bool, dropped: list[Dropped]
 ) -> dict[str, Any]:

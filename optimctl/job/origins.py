@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from optimctl.errors import Key, Place, Problem
-from optimctl.job.merge import Dropped, array_index
+from optimctl.job.merge import Dropped
 
 if TYPE_CHECKING:
     from optimctl.job.locate import Index
@@ -135,8 +135,7 @@ def _has(data: Any, key: Key | None) -> bool:
 
 def _step(data: Any, part: str | int) -> tuple[Any, bool]:
     if isinstance(data, list):
-        index = array_index(data, part)
-        return (data[index], True) if index is not None else (None, False)
+        return (data[part], True) if isinstance(part, int) and 0 <= part < len(data) else (None, False)
     if isinstance(data, str) and part == "type":
         return data, True  # a constructor's name in place of its table
     if isinstance(data, Mapping) and part in data:

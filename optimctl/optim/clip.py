@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 
@@ -25,7 +26,7 @@ class ClipNorm:
 
     def __call__(self, parameters: Sequence[Tensor]) -> Tensor | None:
         """Clip in place; returns the norm before clipping, a scalar on the gradients' device."""
-        norm: Tensor = clip_grad_norm_(parameters, self.max_norm, self.norm_type, self.error_if_nonfinite)
+        norm: Tensor = clip_grad_norm_(_clippable(parameters), self.max_norm, self.norm_type, self.error_if_nonfinite)
         return norm
 
 
@@ -37,7 +38,7 @@ class ClipValue:
 
     def __call__(self, parameters: Sequence[Tensor]) -> Tensor | None:
         """Clip in place; there is no norm to return."""
-        clip_grad_value_(parameters, self.clip_value)
+        clip_grad_value_(_clippable(parameters), self.clip_value)
         return None
 
 
@@ -70,6 +71,19 @@ def read_clip(table: Mapping[str, Any] | None) -> ClipNorm | ClipValue | None:
 def has_gradient(parameter: Tensor) -> bool:
     """Whether a parameter takes part in clipping now."""
     return parameter.requires_grad and parameter.grad is not None
+
+
+def _clippable(parameters: Sequence[Tensor]) -> list[Tensor]:
+    """The parameters; for a sparse gradient, which torch cannot clip, a stand-in whose gradient is its values."""
+    return [_values_alone(p) if (grad := p.grad) is not None and grad.is_sparse else p for p in parameters]
+
+
+def _values_alone(parameter: Any) -> Tensor:
+    parameter.grad = parameter.grad.coalesce()  # one entry an index, all others are 0
+    values: Tensor = parameter.grad.values()
+    stand_in = torch.empty_like(values)
+    stand_in.grad = values
+    return stand_in
 
 
 __all__ = ["ClipNorm", "ClipValue", "has_gradient", "read_clip"]

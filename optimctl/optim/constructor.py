@@ -91,7 +91,7 @@ class DefaultOptimWrapperConstructor:
         tables = groups.tables()
         if not tables:
             return None, options
-        check_takes(self.optimizer.object, model, tables)
+        check_takes(self.optimizer.object, model, tables, self.arguments)
         optimizer = self.build(model, tables)
         _check_known(self.rules, options, self.arguments, optimizer)
         return optimizer, options
@@ -227,7 +227,8 @@ def _can_be_fused(optimizer: LoadedPlugin, model: nn.Module, groups: list[dict[s
         return False
     parameters = [parameter for group in groups for parameter in group["params"]]
     fit = all(p.is_floating_point() and p.device.type in FUSED_DEVICES for p in parameters)
-    return fit and not any(getattr(module, "sparse", False) for module in model.modules())
+    perhaps_sparse = {id(met.parameter) for met in walk(model) if getattr(met.module, "sparse", False)}
+    return fit and perhaps_sparse.isdisjoint(map(id, parameters))
 
 
 def _name_groups(optimizer: Optimizer, groups: list[dict[str, Any]], names: list[list[str]]) -> None:

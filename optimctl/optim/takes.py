@@ -11,13 +11,20 @@ from optimctl.errors import JobError, listing
 from optimctl.optim.rules import OPTIMIZER, PARAMWISE
 from optimctl.optim.walk import walk
 
-TAKE_SPARSE = (optim.SGD, optim.Adagrad, optim.SparseAdam)
+TAKE_SPARSE = (optim.SGD, optim.Adagrad, optim.SparseAdam, optim.LBFGS)
 """The optimizers of torch that step on sparse gradients."""
 ROUTE = "give them another optimizer, with the constructor Routes"
 
 
-def check_takes(optimizer: Any, model: nn.Module, groups: Sequence[Mapping[str, Any]]) -> None:
+def check_takes(
+    optimizer: Any, model: nn.Module, groups: Sequence[Mapping[str, Any]], arguments: Mapping[str, Any]
+) -> None:
     """Refuse parameters that an optimizer of torch cannot train.
+
+    Args:
+        optimizer: The class.
+        groups: ``params``, ``param_names`` and the options in which a group differs from ``arguments``.
+        arguments: What the optimizer is called with.
 
     Raises:
         JobError: It names them, and says what to do; keys are seen from ``optim_wrapper``.
@@ -27,36 +34,41 @@ def check_takes(optimizer: Any, model: nn.Module, groups: Sequence[Mapping[str, 
     if optimizer is optim.LBFGS and len(groups) > 1:
         message = f"LBFGS has one group of parameters, and these rules make {len(groups)}; take them out"
         raise JobError.single((PARAMWISE,), message, "one-group")
-    names = {id(p): name for group in groups for p, name in zip(group["params"], group["param_names"], strict=True)}
-    sparse = set(_sparse(model)) & set(names)
+    names = {id(p): name for group in groups for p, name in _named(group)}
+    sparse = _sparse(model)
     if optimizer is optim.Muon:
         _refuse(
-            [name for group in groups for name, p in _named(group) if p.ndim != 2], "Muon trains matrices only", ROUTE
+            [name for group in groups for p, name in _named(group) if p.ndim != 2],
+            "Muon trains matrices only, and these are none",
+            ROUTE,
         )
     elif optimizer is optim.SparseAdam:
         dense = [name for identity, name in names.items() if identity not in sparse]
-        _refuse(dense, "SparseAdam trains embeddings made with sparse = true only", ROUTE)
+        _refuse(dense, "SparseAdam trains embeddings made with sparse = true only, and these are none", ROUTE)
     elif optimizer not in TAKE_SPARSE:
-        kind = optimizer.__name__
         way = f"use SparseAdam, SGD or Adagrad for them ({ROUTE}), or make the embeddings dense"
-        _refuse(
-            [names[identity] for identity in names if identity in sparse],
-            f"{kind} cannot step on sparse gradients",
-            way,
-        )
+        embeddings = [name for identity, name in names.items() if identity in sparse]
+        _refuse(embeddings, f"{optimizer.__name__} cannot step on sparse gradients", way)
+    elif sparse:
+        decayed = [group for group in groups if {**arguments, **group}.get("weight_decay")]
+        embeddings = [name for group in decayed for p, name in _named(group) if id(p) in sparse]
+        way = "give them decay_mult = 0 in paramwise_cfg.custom_keys"
+        _refuse(embeddings, f"{optimizer.__name__} cannot decay weights whose gradients are sparse", way)
 
 
 def _refuse(names: Sequence[str], why: str, way_out: str) -> None:
     if names:
-        raise JobError.single((OPTIMIZER, "type"), f"{why}, and not {listing(names, 3)}; {way_out}", "cannot-take")
+        raise JobError.single((OPTIMIZER, "type"), f"{why}: {listing(names, 3)}; {way_out}", "cannot-take")
 
 
-def _named(group: Mapping[str, Any]) -> Iterator[tuple[str, nn.Parameter]]:
-    return zip(group["param_names"], group["params"], strict=True)
+def _named(group: Mapping[str, Any]) -> Iterator[tuple[nn.Parameter, str]]:
+    return zip(group["params"], group["param_names"], strict=True)
 
 
-def _sparse(model: nn.Module) -> Iterator[int]:
+def _sparse(model: nn.Module) -> set[int]:
     """The parameters whose gradients are sparse, by identity: the weights of embeddings made so."""
-    for met in walk(model):
-        if isinstance(met.module, (nn.Embedding, nn.EmbeddingBag)) and met.module.sparse:
-            yield id(met.parameter)
+    return {
+        id(met.parameter)
+        for met in walk(model)
+        if isinstance(met.module, (nn.Embedding, nn.EmbeddingBag)) and met.module.sparse
+    }

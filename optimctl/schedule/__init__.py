@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from optimctl.schedule.place import read_schedules as read_schedules
     from optimctl.schedule.scheduler import ParamSchedulers as ParamSchedulers
     from optimctl.schedule.scheduler import build_param_schedulers as build_param_schedulers
-    from optimctl.schedule.torch_schedulers import build_lr_scheduler as build_lr_scheduler
+    from optimctl.schedule.to_torch import build_lr_scheduler as build_lr_scheduler
     from optimctl.schedule.trajectory import preview_param_schedulers as preview_param_schedulers
     from optimctl.schedule.trajectory import trajectory as trajectory
 
@@ -43,7 +43,7 @@ _ROOMS = {
     "curves": ("Schedule",),
     "place": ("Placed", "RunLength", "read_schedules"),
     "scheduler": ("ParamSchedulers", "build_param_schedulers"),
-    "torch_schedulers": ("build_lr_scheduler",),
+    "to_torch": ("build_lr_scheduler",),
     "trajectory": ("preview_param_schedulers", "trajectory"),
 }
 _HOME = {name: room for room, names in _ROOMS.items() for name in names}

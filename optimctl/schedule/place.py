@@ -421,7 +421,7 @@ def _maker(loaded: LoadedPlugin) -> tuple[Callable[..., Any], tuple[str, ...]]:
     module = sys.modules.get("torch.optim.lr_scheduler")  # a class of torch's has imported it
     if module is None or not (isinstance(loaded.object, type) and issubclass(loaded.object, module.LRScheduler)):
         return loaded.object, tuple(getattr(loaded.object, "steps", ()))
-    from optimctl.schedule.torch_schedulers import adapt
+    from optimctl.schedule.from_torch import adapt
 
     return adapt(loaded.object), TORCH_STEPS
 

@@ -15,7 +15,7 @@ from torch.optim import lr_scheduler
 
 from optimctl.errors import JobError
 from optimctl.schedule import build_lr_scheduler, build_param_schedulers, preview_param_schedulers
-from optimctl.schedule.torch_schedulers import adapt
+from optimctl.schedule.from_torch import adapt
 
 Array = npt.NDArray[np.float64]
 
