@@ -23,7 +23,7 @@ def model_of(tensors: int) -> nn.Module:
 
 
 def ours(model: nn.Module, bypass: bool = False) -> Any:
-    """optimctl's groups."""
+    """The groups of optimctl."""
     return DefaultOptimWrapperConstructor({"optimizer": SGD}, {**RULES, "bypass_duplicate": bypass})(model)
 
 
@@ -42,7 +42,8 @@ def measure() -> dict[str, float]:
     torch.set_num_threads(1)
     small, large, middle = model_of(1_000), model_of(10_000), model_of(2_000)
     grown = medians(
-        {"small": lambda: ours(small), "large": lambda: ours(large), "bypass": lambda: ours(large, bypass=True)}, rounds=7
+        {"small": lambda: ours(small), "large": lambda: ours(large), "bypass": lambda: ours(large, bypass=True)},
+        rounds=7,
     )
     peers = medians({"ours": lambda: ours(middle), "theirs": lambda: mmengines(middle)}, rounds=3, warm_up=1)
     return {

@@ -43,7 +43,10 @@ def stepping() -> dict[str, Callable[[], None]]:
 
     ours = optimctl.build_param_schedulers(optimizer(), TABLES, max_iters=LENGTH)
     theirs = optimizer()
-    pair = [LinearLR(theirs, 0.001, end=1000, by_epoch=False), CosineAnnealingLR(theirs, begin=1000, end=LENGTH, by_epoch=False)]
+    pair = [
+        LinearLR(theirs, 0.001, end=1000, by_epoch=False),
+        CosineAnnealingLR(theirs, begin=1000, end=LENGTH, by_epoch=False),
+    ]
     torchs = optimizer()
     chain = torch.optim.lr_scheduler.SequentialLR(
         torchs,
@@ -83,7 +86,10 @@ def measure() -> dict[str, float]:
     preview()
     previewed = time.perf_counter() - start
     return {
-        **{f"two schedules, three groups, an iteration: against {peer}": seconds[peer] / seconds["optimctl"] for peer in ("mmengine", "torch")},
+        **{
+            f"two schedules, three groups, an iteration: against {peer}": seconds[peer] / seconds["optimctl"]
+            for peer in ("mmengine", "torch")
+        },
         "microseconds of after_iteration()": 1e6 * seconds["optimctl"] / CALLS,
         "seconds for a preview of 1,000,000 iterations of four schedules": previewed,
     }

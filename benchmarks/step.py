@@ -75,7 +75,10 @@ def measure(device: str = "cpu", rounds: int = 41) -> dict[str, float]:
     torch.set_num_threads(1)
     makers = {"optimctl": ours, "mmengine": mmengines, "by hand": by_hand}
     seconds = medians({name: stepping(make(transformer(device)), device) for name, make in makers.items()}, rounds)
-    return {f"optimizer.step() of 1,200 tensors, against {peer}": seconds[peer] / seconds["optimctl"] for peer in ("mmengine", "by hand")}
+    return {
+        f"optimizer.step() of 1,200 tensors, against {peer}": seconds[peer] / seconds["optimctl"]
+        for peer in ("mmengine", "by hand")
+    }
 
 
 if __name__ == "__main__":

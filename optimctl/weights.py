@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,27 +56,37 @@ def load_weights(model: nn.Module, source: LoadFrom) -> LoadedWeights:
     found = _read(source.path)
     if source.prefix:
         found = {name[len(source.prefix) :]: value for name, value in found.items() if name.startswith(source.prefix)}
-    own = model.state_dict()
+    own = model.state_dict(keep_vars=True)
     fitting = {name: value for name, value in found.items() if name in own and own[name].shape == value.shape}
     other = [name for name in found if name in own and name not in fitting]
     told = LoadedWeights(
         path=source.path,
         loaded=len(fitting),
-        missing=tuple(name for name in own if name not in found),
+        missing=tuple(_missing(own, found)),
         left_over=tuple(name for name in found if name not in own),
         other_shape=tuple(f"{name}: {tuple(found[name].shape)}, {tuple(own[name].shape)}" for name in other),
     )
     if not fitting:
-        hint = f"the model has names like {listing(own, 2)}, the file like {listing(found, 2)}; set load_from.prefix"
-        raise JobError.single(
-            KEY,
-            f"no tensor of {source.path} fits the model: {hint if found else 'none is left after the prefix'}",
-            "no-weights",
-        )
+        message = f"no tensor of {source.path} fits the model: {_why_nothing_fits(own, found, told)}"
+        raise JobError.single(KEY, message, "no-weights")
     if source.strict and (told.missing or told.left_over or told.other_shape):
         raise JobError.single((*KEY, "strict"), str(told), "weights-differ")
     model.load_state_dict(fitting, strict=False)
     return told
+
+
+def _why_nothing_fits(own: Mapping[str, Tensor], found: Mapping[str, Tensor], told: LoadedWeights) -> str:
+    if not found:
+        return "it has none, or none with the prefix"
+    if told.other_shape:
+        return f"they have other shapes ({listing(told.other_shape, 2)})"
+    return f"the model has names like {listing(own, 2)}, the file like {listing(found, 2)}; set load_from.prefix"
+
+
+def _missing(own: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> Iterator[str]:
+    """The model's tensors that a file lacks; safetensors files hold a tensor that has several names under one of them."""
+    there = {id(own[name]) for name in found if name in own}
+    return (name for name, tensor in own.items() if id(tensor) not in there)
 
 
 def _read(path: str) -> dict[str, Tensor]:
@@ -93,10 +104,18 @@ def _read(path: str) -> dict[str, Tensor]:
             KEY, "safetensors files need the package safetensors: pip install safetensors", "no-package"
         ) from error
     except Exception as error:
-        reason = str(error).splitlines()[0]
-        raise JobError.single(
-            KEY, f"{path} cannot be read as weights, without executing code in it: {reason}", "bad-weights"
-        ) from error
+        raise JobError.single(KEY, f"{path} cannot be read as weights: {_reason(error)}", "bad-weights") from error
+
+
+def _reason(error: Exception) -> str:
+    """Why a file could not be read, in a sentence; torch's own is eight lines and tells how to execute what is in the file."""
+    asked = re.search(r"GLOBAL (\S+)", str(error))
+    if asked:
+        return f"it would execute code, {asked[1]}; save the state dict alone, with torch.save(model.state_dict(), ...)"
+    if isinstance(error, ValueError):
+        return str(error)
+    first = str(error).partition("\n")[0]
+    return f"it is damaged, or something else ({type(error).__name__}{f': {first}' if first else ''})"
 
 
 def _tensors(loaded: Any) -> dict[str, Tensor]:
@@ -106,4 +125,4 @@ def _tensors(loaded: Any) -> dict[str, Tensor]:
             return _tensors(loaded[holder])
     if not isinstance(loaded, Mapping):
         raise ValueError(f"it holds a {type(loaded).__name__}, and no state dict")
-    return {name: value for name, value in loaded.items() if isinstance(value, Tensor)}
+    return {name: value for name, value in loaded.items() if isinstance(name, str) and isinstance(value, Tensor)}

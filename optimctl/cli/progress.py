@@ -49,10 +49,10 @@ class Bar(Hook):
 
     def before_run(self, run: Run) -> None:
         """Draw the bar."""
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
         columns: list[Any] = [TextColumn("epoch {task.fields[epoch]}"), BarColumn(), MofNCompleteColumn()]
-        columns += [TextColumn("{task.fields[told]}"), TimeRemainingColumn(compact=True)]
+        columns.append(TextColumn("{task.fields[told]}"))
         output.say(_opening(run))
         self.progress: Progress = Progress(*columns, console=output.console(sys.stderr), transient=True)
         self.bar: TaskID = self.progress.add_task(

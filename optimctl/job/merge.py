@@ -1,7 +1,8 @@
 """Which value wins: one rule for a file over its base and for a command's options over the file.
 
 Tables merge, arrays replace. Where the upper one names another ``type`` for a model, a task, a dataset, an optimizer, a
-constructor or a hook, the lower one's table goes whole; what went with it is told. Everything here is a pure function of
+constructor or a hook, the lower one's table goes whole; of two keys that exclude each other, the upper one's stays. What
+went is told. Everything here is a pure function of
 plain TOML values.
 """
 
@@ -18,20 +19,19 @@ EXCLUSIVE: Mapping[str, tuple[tuple[str, str], ...]] = {
     "clip_grad": (("max_norm", "clip_value"), ("norm_type", "clip_value"), ("error_if_nonfinite", "clip_value")),
     "param_scheduler": (("by", "by_epoch"), ("eta_min", "eta_min_ratio")),
 }
-"""Keys that cannot stand side by side, by the table that they stand in. Of two such keys, an option's wins over a file's."""
+"""Keys that cannot stand side by side, by the table that they stand in. Of two such keys, the upper one stays."""
 
 
 @dataclass(frozen=True)
 class Dropped:
-    """Keys of a table that went because its ``type`` changed."""
+    """Keys of a table that went because of what was laid over it."""
 
     key: Key
     names: tuple[str, ...]
-    was: str
-    now: str
+    because: str
 
     def __str__(self) -> str:
-        return f"{key_text(self.key)}: {listing(self.names)} of {self.was} went, because `type` is now {self.now}"
+        return f"{key_text(self.key)}: {listing(self.names)} went, because {self.because}"
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,8 @@ def merge(base: Mapping[str, Any], child: Mapping[str, Any], options: bool = Fal
     """Lay ``child`` over ``base``.
 
     Args:
-        options: Whether ``child`` is a command's options: then of two keys that exclude each other its own stays, and a
-            table whose keys are indices changes elements of the array below it.
+        options: Whether ``child`` is a command's options: then a table whose keys are indices changes elements of the
+            array below it.
     """
     dropped: list[Dropped] = []
     return Merged(_merge_tables((), base, child, options, dropped), tuple(dropped))
@@ -94,14 +94,11 @@ def _merge_tables(
     was, now = _type(key, base), child.get("type")
     if _is_plugin(key) and isinstance(was, str) and isinstance(now, str) and not _same_plugin(was, now):
         names = tuple(name for name in base if name != "type")
-        if names:
-            dropped.append(Dropped(key, names, was, now))
+        dropped += [Dropped(key, names, f"`type` is {now}, no longer {was}")] if names else []
         return dict(child)
-    kept = {
-        name: value
-        for name, value in base.items()
-        if not (options and name not in child and _is_excluded(key, name, child))
-    }
+    excluded = {name: other for name in base if name not in child for other in _excluding(key, name, child)}
+    dropped += [Dropped(key, (name,), f"`{other}` excludes it") for name, other in excluded.items()]
+    kept = {name: value for name, value in base.items() if name not in excluded}
     for name, value in child.items():
         kept[name] = _merge_values((*key, name), kept[name], value, options, dropped) if name in kept else value
     return kept
@@ -155,7 +152,8 @@ def _same_plugin(one: str, other: str) -> bool:
     return one == other or (one.rpartition("/")[2] == other.rpartition("/")[2] and ("/" in one) != ("/" in other))
 
 
-def _is_excluded(key: Key, name: str, child: Mapping[str, Any]) -> bool:
+def _excluding(key: Key, name: str, child: Mapping[str, Any]) -> list[str]:
+    """The keys of ``child`` beside which ``name`` cannot stand."""
     tables = [part for part in key if part in EXCLUSIVE]
     pairs = EXCLUSIVE[str(tables[-1])] if tables else ()
-    return any(name in pair and any(other in child for other in pair if other != name) for pair in pairs)
+    return [other for pair in pairs if name in pair for other in pair if other != name and other in child]

@@ -695,7 +695,7 @@ class Job(Table):
 
     @property
     def dropped(self) -> tuple[Dropped, ...]:
-        """What went because a later file or option named another `type`."""
+        """What a later file or option made go: by another `type`, or by a key that excludes it."""
         return self._origins.dropped
 
     def place(self, key: Key) -> Place | None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,11 +13,19 @@ from torch import Tensor, nn
 from torch.amp import GradScaler
 from torch.optim import Optimizer
 
-from optimctl.errors import JobError, nearest
+from optimctl.errors import JobError, Problem, listing, nearest
+from optimctl.optim.clip import has_gradient
 from optimctl.optim.wrapper import OptimWrapper
 
 DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
-SCALE_OPTIONS = ("init_scale", "growth_factor", "backoff_factor", "growth_interval", "enabled")
+SCALE_OPTIONS: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
+    "init_scale": ("a number above 0", lambda value: _is_number(value) and 0 < value < math.inf),
+    "growth_factor": ("a number above 1", lambda value: _is_number(value) and 1 < value < math.inf),
+    "backoff_factor": ("a number between 0 and 1", lambda value: _is_number(value) and 0 < value < 1),
+    "growth_interval": ("a whole number from 1 up", lambda value: type(value) is int and value >= 1),
+    "enabled": ("true or false", lambda value: isinstance(value, bool)),
+}
+"""The arguments of ``torch.amp.GradScaler``: what each must be, in words and as a check."""
 
 
 class AmpOptimWrapper(OptimWrapper):
@@ -76,21 +85,37 @@ class AmpOptimWrapper(OptimWrapper):
         with super().optim_context(model), torch.autocast(self.device_type, dtype=self.dtype):
             yield
 
+    def update_by_closure(self, compute_loss: Callable[[], Tensor]) -> Tensor | None:
+        """As in ``OptimWrapper``, each evaluation of the loss under autocast."""
+
+        def compute_in_short() -> Tensor:
+            with torch.autocast(self.device_type, dtype=self.dtype):
+                return compute_loss()
+
+        return super().update_by_closure(compute_in_short)
+
     def backward(self, loss: Tensor, **kwargs: Any) -> None:
         """Add the gradients of the scaled loss."""
         super().backward(self.scaler.scale(loss), **kwargs)
 
     def step(self, **kwargs: Any) -> None:
         """Take the scale off, clip, and step, unless a gradient overflowed."""
-        if self.scaler.is_enabled():
-            self.scaler.unscale_(self.optimizer)
-            found = self.scaler._found_inf_per_device(self.optimizer).values()
-            overflow = sum(flag.to(torch.float64) for flag in found)
-            self._skipped = overflow if self._skipped is None else self._skipped + overflow
+        has_gradients = any(has_gradient(p) for group in self.param_groups for p in group["params"])
+        if not self.scaler.is_enabled() or not has_gradients:
+            super().step(**kwargs)
+            return
+        self.scaler.unscale_(self.optimizer)
+        self._count_overflow()
         self.clip_gradients()
         self.scaler.step(self.optimizer, **kwargs)
         self.scaler.update(self._fixed_scale)
         self._steps += 1
+
+    def _count_overflow(self) -> None:
+        """Note, on the device, whether the update that is due will be skipped."""
+        flags = list(self.scaler._found_inf_per_device(self.optimizer).values())
+        overflow = torch.stack([flag.to(flags[0].device) for flag in flags]).amax().to(torch.int64)
+        self._skipped = overflow if self._skipped is None else self._skipped + overflow
 
     def state_dict(self) -> dict[str, Any]:
         """As in ``OptimWrapper``, with the scale and the number of skipped updates."""
@@ -101,15 +126,17 @@ class AmpOptimWrapper(OptimWrapper):
         super().load_state_dict(state)
         self._skipped_before, self._skipped = int(state.get("skipped", 0)), None
         self._steps += self._skipped_before
-        if state.get("loss_scaler"):
-            self.scaler.load_state_dict(dict(state["loss_scaler"]))
+        saved = state.get("loss_scaler")
+        if saved and self._fixed_scale is None:  # how the scale grows and shrinks is the job's, as it is written now
+            reached = {name: saved[name] for name in ("scale", "_growth_tracker")}
+            self.scaler.load_state_dict({**self.scaler.state_dict(), **reached})
 
 
-def _checked_dtype(name: str | None, device_type: str) -> torch.dtype:
+def _checked_dtype(name: Any, device_type: str) -> torch.dtype:
     """The type to compute in; torch itself says whether the device can."""
     if name is None:
         return torch.bfloat16 if device_type == "cpu" else torch.float16
-    if name not in DTYPES:
+    if not isinstance(name, str) or name not in DTYPES:
         hint = nearest(str(name), DTYPES)
         raise JobError.single(("dtype",), f"must be 'float16' or 'bfloat16', not {name!r}{hint}", "wrong-value")
     dtype = DTYPES[name]
@@ -129,16 +156,29 @@ def _checked_dtype(name: str | None, device_type: str) -> torch.dtype:
 
 def _scaler_arguments(loss_scale: Any) -> tuple[dict[str, Any], float | None]:
     """The scaler's arguments, and the scale that stays where it is fixed."""
-    key = "loss_scale"
     if loss_scale == "dynamic":
         return {}, None
     if isinstance(loss_scale, Mapping):
-        unknown = next((name for name in loss_scale if name not in SCALE_OPTIONS), None)
-        if unknown is not None:
-            message = f"GradScaler has no argument '{unknown}'{nearest(unknown, SCALE_OPTIONS)}"
-            raise JobError.single((key, unknown), message, "unknown-key")
+        problems = [problem for option, value in loss_scale.items() for problem in _option_problems(option, value)]
+        if problems:
+            raise JobError(problems)
         return dict(loss_scale), None
-    if isinstance(loss_scale, bool) or not isinstance(loss_scale, (int, float)) or loss_scale <= 0:
+    if not _is_number(loss_scale) or not 0 < loss_scale < math.inf:
         message = f'must be "dynamic", a number above 0 or a table, not {loss_scale!r}'
-        raise JobError.single((key,), message, "wrong-value")
+        raise JobError.single(("loss_scale",), message, "wrong-value")
     return {"init_scale": float(loss_scale)}, float(loss_scale)
+
+
+def _option_problems(option: str, value: Any) -> Iterator[Problem]:
+    key = ("loss_scale", option)
+    if option not in SCALE_OPTIONS:
+        hint = nearest(option, SCALE_OPTIONS) or f"; it has {listing(SCALE_OPTIONS)}"
+        yield Problem(key, f"GradScaler has no argument '{option}'{hint}", "unknown-argument")
+        return
+    wanted, is_right = SCALE_OPTIONS[option]
+    if not is_right(value):
+        yield Problem(key, f"must be {wanted}, not {value!r}", "wrong-value")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

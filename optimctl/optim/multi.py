@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 from torch import nn
 
@@ -41,15 +41,27 @@ class OptimWrapperDict(Mapping[str, OptimWrapper]):
         """Updates of the optimizer that was updated most."""
         return max(wrapper.updates for wrapper in self.values())
 
-    def update_params(self, loss: Any, **_: Any) -> None:
-        """Of several optimizers, none is *the* one.
+    @property
+    def param_groups(self) -> dict[str, list[dict[str, Any]]]:
+        """Each optimizer's groups by its name."""
+        return {name: wrapper.param_groups for name, wrapper in self.items()}
 
-        Raises:
-            OptimctlError: Always; update by one of them.
-        """
+    def update_params(self, *_: Any, **__: Any) -> NoReturn:
+        """Of several optimizers, none is *the* one; raises an ``OptimctlError``."""
+        self._refuse("update_params(loss)")
+
+    def backward(self, *_: Any, **__: Any) -> NoReturn:
+        """As ``update_params``."""
+        self._refuse("backward(loss)")
+
+    def step(self, *_: Any, **__: Any) -> NoReturn:
+        """As ``update_params``."""
+        self._refuse("step()")
+
+    def _refuse(self, call: str) -> NoReturn:
         names = ", ".join(self)
         raise OptimctlError(
-            f"there are several optimizers; write optim_wrapper[NAME].update_params(loss), NAME being one of {names}"
+            f"there are several optimizers; write optim_wrapper[NAME].{call}, NAME being one of {names}"
         )
 
     @contextmanager

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -19,9 +20,9 @@ from optimctl.optim.constructor import DefaultOptimWrapperConstructor, check_cov
 from optimctl.optim.options import Options
 from optimctl.optim.rules import OPTIMIZER, PARAMWISE
 from optimctl.optim.walk import unwrapped, walk
+from optimctl.optim.wrapper import OptimWrapper, needs_closure
 
 if TYPE_CHECKING:
-    from optimctl.optim.wrapper import OptimWrapper
     from optimctl.plugins import Plugin
 
 ROUTES = ("constructor", "routes")
@@ -39,6 +40,7 @@ class RoutedOptimizer(Optimizer):
 
     def __init__(self, parts: Sequence[Optimizer]) -> None:
         self.parts = list(parts)
+        self.requires_create_graph = any(getattr(part, "requires_create_graph", False) for part in parts)
         super().__init__([group for part in parts for group in part.param_groups], {})
         self.defaults = dict(parts[-1].defaults)
 
@@ -46,8 +48,6 @@ class RoutedOptimizer(Optimizer):
         """Step every part; a closure is evaluated once, before the first."""
         loss = None
         if closure is not None:
-            import torch
-
             with torch.enable_grad():
                 loss = closure()
         for part in self.parts:
@@ -126,6 +126,9 @@ class Routes:
     ) -> None:
         if not routes:
             raise JobError.single(ROUTES, "there is no route; add [[optim_wrapper.constructor.routes]]", "missing-key")
+        if not isinstance(routes, (list, tuple)) or not all(isinstance(route, Mapping) for route in routes):
+            message = "must be an array of tables; write [[optim_wrapper.constructor.routes]], with two brackets"
+            raise JobError.single(ROUTES, message, "wrong-type")
         self.rest = DefaultOptimWrapperConstructor(optim_wrapper_cfg, paramwise_cfg)
         self.routes = [_read_route(route, (*ROUTES, index)) for index, route in enumerate(routes)]
         self.constructors = [_constructor(route, (*ROUTES, index)) for index, route in enumerate(routes)]
@@ -143,6 +146,8 @@ class Routes:
                 parts.append((".".join(str(part) for part in key[1:]), optimizer, constructor.optimizer.plugin))
             options.update(chosen)
             rule_keys += [(*key, *rule) for rule in constructor.rules.all_keys()]
+        if not parts:
+            raise JobError.single((OPTIMIZER,), "no parameter is left to train: all are frozen", "nothing-to-train")
         routed = RoutedOptimizer([optimizer for _, optimizer, _ in parts])
         check_coverage(model, routed)
         wrapper = self.rest.wrap(routed, options, rule_keys)
@@ -179,6 +184,11 @@ def _optimize(
         optimizer, chosen = constructor.optimize(model, names)
     except JobError as error:
         raise error.below(*key) from error
+    if optimizer is not None and needs_closure(optimizer):
+        message = (
+            f"{type(optimizer).__name__} evaluates the loss itself, so that it cannot be one of several optimizers"
+        )
+        raise JobError.single((*key, OPTIMIZER, "type"), message, "no-closure")
     outward = {id(one): one.below(*key) for one in chosen.values()}
     return optimizer, {name: outward[id(one)] for name, one in chosen.items()}
 
@@ -203,15 +213,10 @@ def _read_route(table: Mapping[str, Any], key: Key) -> Route:
                 f"unknown key{nearest(name, MATCH) or f'; it has {listing(MATCH)}'}",
                 "unknown-key",
             )
-        wanted: type = int if name == "dimensions" else str
-        if not isinstance(values, list) or not all(
-            isinstance(value, wanted) and not isinstance(value, bool) for value in values
-        ):
-            raise JobError.single(
-                (*key, "match", name),
-                f"must be an array of {'whole numbers' if wanted is int else 'strings'}, not {values!r}",
-                "wrong-type",
-            )
+        wanted, told = (int, "whole numbers") if name == "dimensions" else (str, "strings")
+        if not isinstance(values, (list, tuple)) or not values or any(type(value) is not wanted for value in values):
+            message = f"must be an array of {told}, at least one, not {values!r}"
+            raise JobError.single((*key, "match", name), message, "wrong-type")
     return Route(**{name: tuple(values) for name, values in match.items()})
 
 

@@ -6,6 +6,7 @@ an optimizer keyed by the names of its parameters.
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -51,9 +52,10 @@ class OptimWrapper:
         self.rule_keys: tuple[Key, ...] = ()
         self.parts: tuple[tuple[str, Optimizer, Plugin | None], ...] = (("", optimizer, None),)
         """Each optimizer that a step moves: the name of its route (none where there is one optimizer), itself, who brings it."""
-        self.requires_closure = isinstance(optimizer, LBFGS) or bool(getattr(optimizer, "requires_closure", False))
+        self.requires_closure = needs_closure(optimizer)
         """Whether the optimizer evaluates the loss itself: then ``update_by_closure`` is the way to step."""
         self._create_graph = bool(getattr(optimizer, "requires_create_graph", False))
+        self._built_with = [copy.deepcopy(_options(group)) for group in optimizer.param_groups]
         self._steps = 0
         self._inner_count = 0
         self._max_counts = -1
@@ -210,16 +212,23 @@ class OptimWrapper:
     def state_dict(self) -> dict[str, Any]:
         """The optimizer's state by parameter name, its groups' options, and how far accumulation got.
 
-        Inside a window, the gradients that it has so far are part of the state.
+        ``kept`` of a group names the options that the optimizer has moved itself, such as a step count of its own. Inside a
+        window, the gradients that it has so far are part of the state.
         """
         state = {**named_state(self.optimizer), "updates": self.updates, "inner_count": self._inner_count}
+        for group, start in zip(state["groups"], self._built_with, strict=False):
+            group["kept"] = sorted(_moved_by_itself(_options(group), start))
         if not self.should_update():
             state["gradients"] = {name: p.grad for name, p in named_parameters(self.optimizer) if p.grad is not None}
         return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from ``state``; the options are the job's, as it is written now. ``state`` stays as it is."""
+        """Go on from ``state``; the options are the job's, as it is written now, but for those that the optimizer moves itself.
+
+        ``state`` stays as it is.
+        """
         load_named_state(self.optimizer, state)
+        _load_kept_options(self.optimizer, state["groups"])
         self._steps = int(state["updates"])
         self._inner_count = int(state["inner_count"])
         gradients = state.get("gradients", {})
@@ -229,6 +238,11 @@ class OptimWrapper:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(accumulative_counts={self.accumulative_counts}, clip={self.clip}, {self.optimizer!r})"
+
+
+def needs_closure(optimizer: Optimizer) -> bool:
+    """Whether an optimizer evaluates the loss itself."""
+    return isinstance(optimizer, LBFGS) or bool(getattr(optimizer, "requires_closure", False))
 
 
 def named_parameters(optimizer: Optimizer) -> Iterator[tuple[str, Tensor]]:
@@ -248,8 +262,7 @@ def named_state(optimizer: Optimizer) -> dict[str, Any]:
     start = 0
     for group in plain["param_groups"]:
         count = len(group["params"])
-        options = {key: value for key, value in group.items() if key not in ("params", "param_names")}
-        groups.append({**options, "names": names[start : start + count]})
+        groups.append({**_options(group), "names": names[start : start + count]})
         start += count
     return {"state": {names[index]: state for index, state in plain["state"].items()}, "groups": groups}
 
@@ -262,3 +275,36 @@ def load_named_state(optimizer: Optimizer, saved: Mapping[str, Any]) -> None:
     names = [name for name, _ in named_parameters(optimizer)]
     by_index = {index: state[name] for index, name in zip(indices, names, strict=True) if name in state}
     optimizer.load_state_dict({"state": by_index, "param_groups": plain["param_groups"]})
+
+
+def _options(group: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in group.items() if key not in ("params", "param_names", "names")}
+
+
+def _moved_by_itself(options: Mapping[str, Any], start: Mapping[str, Any]) -> Iterator[str]:
+    """The options that are no longer what the optimizer was built with, though no schedule moves them.
+
+    Schedule-free optimizers and Prodigy count their steps in their groups.
+    """
+    notes = {key for key in options if key.startswith("initial_")}
+    scheduled = {note.removeprefix("initial_").partition("[")[0] for note in notes}
+    for option in options.keys() - notes - scheduled:
+        if option not in start or not _is_equal(options[option], start[option]):
+            yield option
+
+
+def _is_equal(value: Any, other: Any) -> bool:
+    if isinstance(value, Tensor) and isinstance(other, Tensor):
+        return value.shape == other.shape and bool((value == other).all())
+    return type(value) is type(other) and bool(value == other)
+
+
+def _load_kept_options(optimizer: Optimizer, saved: list[dict[str, Any]]) -> None:
+    """Give each group what the optimizer itself had moved in the group that its first parameter was in."""
+    kept = {
+        name: {option: group[option] for option in group.get("kept", ())} for group in saved for name in group["names"]
+    }
+    names = (name for name, _ in named_parameters(optimizer))
+    for group in optimizer.param_groups:
+        own = [next(names) for _ in group["params"]]
+        group.update(copy.deepcopy(kept.get(own[0], {}) if own else {}))

@@ -10,14 +10,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from optimctl.errors import Key, listing, nearest
+from optimctl.optim.multi import by_name
 
 if TYPE_CHECKING:
+    from optimctl.optim.multi import OptimWrapperDict
     from optimctl.optim.options import Options
+    from optimctl.optim.wrapper import OptimWrapper
+    from optimctl.schedule.scheduler import ParamSchedulers
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One finding, about one line of the job."""
+    """One finding, about one line of the job; ``unmatched_rules`` sees it from ``optim_wrapper``."""
 
     level: str
     code: str
@@ -31,7 +35,7 @@ def unmatched_rules(keys: Iterable[Key], options: Mapping[str, Options]) -> Iter
     for key in keys:
         if key in matched:
             continue
-        if key[1] != "custom_keys":
+        if key[-2] != "custom_keys":
             yield Finding("warning", "rule-matches-nothing", key, "the model has no parameter of this type")
             continue
         pattern = str(key[-1])
@@ -41,6 +45,22 @@ def unmatched_rules(keys: Iterable[Key], options: Mapping[str, Options]) -> Iter
             or f"; its parts are {listing(dict.fromkeys(name.split('.')[0] for name in options))}"
         )
         yield Finding("warning", "rule-matches-nothing", key, f"no parameter's name contains '{pattern}'{hint}")
+
+
+def waits_for_the_device(
+    wrapper: OptimWrapper | OptimWrapperDict | None, schedules: ParamSchedulers | None
+) -> Iterator[Finding]:
+    """Under float16, a schedule that counts updates has to know whether each was skipped."""
+    if wrapper is None or schedules is None:
+        return
+    for name, one in by_name(wrapper).items():
+        scaler = getattr(one, "scaler", None)
+        for placed in schedules.schedules[name] if scaler is not None and scaler.is_enabled() else ():
+            if placed.unit == "update":
+                message = (
+                    "under float16 an update may be skipped, so the run waits for the device once an update to know"
+                )
+                yield Finding("note", "waits-for-device", ("param_scheduler", *placed.key), message)
 
 
 def _paths(name: str) -> Iterator[str]:

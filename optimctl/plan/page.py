@@ -43,9 +43,10 @@ def plan_page(plan: Plan) -> Iterator[RenderableType]:
 
 def finding_text(finding: Finding, plan: Plan | None = None) -> str:
     """A finding as a sentence with its place."""
-    key = ("optim_wrapper", *finding.key)
-    place = plan.job.place(key) if plan else None
-    return f"{finding.level}: {f'{place}: ' if place else ''}{key_text(key)}: {finding.message} [{finding.code}]"
+    place = plan.job.place(finding.key) if plan else None
+    return (
+        f"{finding.level}: {f'{place}: ' if place else ''}{key_text(finding.key)}: {finding.message} [{finding.code}]"
+    )
 
 
 def number(value: Any) -> str:

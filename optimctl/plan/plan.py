@@ -11,7 +11,7 @@ from optimctl.optim.constructor import IMPLEMENTATIONS
 from optimctl.optim.multi import DEFAULT_NAME, by_name
 from optimctl.optim.options import DEFAULT, Options, Reason
 from optimctl.optim.walk import unwrapped, walk
-from optimctl.plan.findings import Finding, unmatched_rules
+from optimctl.plan.findings import Finding, unmatched_rules, waits_for_the_device
 from optimctl.schedule.scheduler import Slot
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ class Plan:
             {
                 "option": option,
                 "value": parameter.options.get(option),
-                **_place_json(self.job, reason.key),
+                **_place_json(self.job, None if reason.key is None else ("optim_wrapper", *reason.key)),
                 "lost": [key_text(("optim_wrapper", *key)) for key in reason.lost],
                 **({"text": reason.text} if reason.text else {}),
             }
@@ -166,7 +166,7 @@ def make_plan(assembly: Assembly) -> Plan:
         parameters=parameters,
         frozen=frozen,
         schedule=_planned_schedule(assembly, parts),
-        findings=tuple(_findings(assembly.wrapper)),
+        findings=(*_findings(assembly.wrapper), *waits_for_the_device(assembly.wrapper, assembly.schedules)),
     )
 
 
@@ -205,7 +205,7 @@ def _findings(wrapper: OptimWrapper | OptimWrapperDict | None) -> Iterator[Findi
     for name, one in by_name(wrapper).items() if wrapper is not None else ():
         prefix: Key = () if name == DEFAULT_NAME else (name,)
         for finding in unmatched_rules(getattr(one, "rule_keys", ()), getattr(one, "options", {})):
-            yield replace(finding, key=(*prefix, *finding.key))
+            yield replace(finding, key=("optim_wrapper", *prefix, *finding.key))
 
 
 def _planned_model(job: Job, model: nn.Module) -> PlannedModel:
@@ -352,11 +352,10 @@ def _plain(options: Mapping[str, Any]) -> dict[str, Any]:
 def _place_json(job: Job, key: Key | None) -> dict[str, Any]:
     if key is None:
         return {"key": None, "file": None, "line": None}
-    whole = ("optim_wrapper", *key)
-    place = job.place(whole)
+    place = job.place(key)
     in_file = place is not None and place.line is not None
     return {
-        "key": key_text(whole),
+        "key": key_text(key),
         "file": place.source if place and in_file else None,
         "line": place.line if place and in_file else None,
     }

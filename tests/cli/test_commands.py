@@ -65,7 +65,12 @@ The run would be written to runs/blobs/<date>-<time>-<id>/.
 
 def test_a_dry_run_shows_the_plan_and_leaves_no_file_behind(capsys: Captured) -> None:
     before = sorted(Path().rglob("*"))
-    rules = ["--set", "optim_wrapper.paramwise_cfg.bias_lr_mult=2", "--set", "optim_wrapper.paramwise_cfg.custom_keys.hed.lr_mult=2"]
+    rules = [
+        "--set",
+        "optim_wrapper.paramwise_cfg.bias_lr_mult=2",
+        "--set",
+        "optim_wrapper.paramwise_cfg.custom_keys.hed.lr_mult=2",
+    ]
     assert exit_code(["run", "blobs.toml", "--dry-run", *rules]) == 0
     assert capsys.readouterr().out == DRY
     assert exit_code(["run", "blobs.toml", "--dry-run", "--strict", *rules]) == 1
@@ -108,7 +113,11 @@ def test_inspect_as_json_has_what_the_contract_says(capsys: Captured) -> None:
     assert (reasons["weight_decay"]["file"], reasons["weight_decay"]["line"]) == (None, None)
     assert plan["schedule"]["at"] == list(range(21))
     (curve,) = plan["schedule"]["values"]
-    assert {key: curve[key] for key in ("optimizer", "group", "option")} == {"optimizer": "default", "group": 0, "option": "lr"}
+    assert {key: curve[key] for key in ("optimizer", "group", "option")} == {
+        "optimizer": "default",
+        "group": 0,
+        "option": "lr",
+    }
 
 
 def test_inspect_takes_a_run(capsys: Captured) -> None:
@@ -122,7 +131,14 @@ def test_stop_after_shows_what_the_whole_would_take(capsys: Captured) -> None:
     before = sorted(Path().rglob("*"))
     assert exit_code(["run", "blobs.toml", "--stop-after", "5it"]) == 0
     labels = [line.split("  ")[0] for line in capsys.readouterr().out.splitlines()]
-    assert labels == ["iterations run", "speed", "validation batch", "peak memory", "estimated whole run", "Nothing was written."]
+    assert labels == [
+        "iterations run",
+        "speed",
+        "validation batch",
+        "peak memory",
+        "estimated whole run",
+        "Nothing was written.",
+    ]
     assert sorted(Path().rglob("*")) == before
 
 
@@ -142,7 +158,11 @@ wrong.toml:25:8: optim_wrapper.optimizer.type: no optimizer is called 'SDG'; did
 
 @pytest.mark.parametrize("command", [["run"], ["inspect"], ["validate"]])
 def test_all_mistakes_are_told_at_once_with_their_places(command: list[str], capsys: Captured) -> None:
-    wrong = BLOBS.replace("batch_size = 16", "batch_sise = 16").replace("max_epochs = 3", 'max_epochs = "3"').replace('"SGD"', '"SDG"')
+    wrong = (
+        BLOBS.replace("batch_size = 16", "batch_sise = 16")
+        .replace("max_epochs = 3", 'max_epochs = "3"')
+        .replace('"SGD"', '"SDG"')
+    )
     Path("wrong.toml").write_text(wrong, "utf-8")
     assert exit_code([*command, "wrong.toml"]) == 2
     assert capsys.readouterr() == ("", MISTAKES)
@@ -160,14 +180,27 @@ def test_validate_as_json(capsys: Captured) -> None:
     ("arguments", "code", "message"),
     [
         (["run", "nowhere.toml"], 2, "nowhere.toml: there is no such file\n"),
-        (["run", "blobs.toml", "--stop-after", "5"], 2, "optimctl: '5' is no length; write iterations as 500it, epochs as 2ep, or a share of the run as 10%\n"),
-        (["run", "blobs.toml", "--project", "nowhere"], 2, "optimctl: nowhere is no optimctl project: it has no pyproject.toml with a table [tool.optimctl]\n"),
+        (
+            ["run", "blobs.toml", "--stop-after", "5"],
+            2,
+            "optimctl: '5' is no length; write iterations as 500it, epochs as 2ep, or a share of the run as 10%\n",
+        ),
+        (
+            ["run", "blobs.toml", "--project", "nowhere"],
+            2,
+            "optimctl: nowhere is no optimctl project: it has no pyproject.toml with a table [tool.optimctl]\n",
+        ),
         (["inspect", "blobs.toml", "--set", "job.device=warp"], 2, None),
         (["inspect", "blobs.toml", "--set", "model.hidden=[0]"], 2, None),
     ],
 )
 def test_what_cannot_be_done_ends_with_the_code_of_the_contract(
-    arguments: list[str], code: int, message: str | None, capsys: Captured, monkeypatch: pytest.MonkeyPatch, fresh_plugins: None
+    arguments: list[str],
+    code: int,
+    message: str | None,
+    capsys: Captured,
+    monkeypatch: pytest.MonkeyPatch,
+    fresh_plugins: None,
 ) -> None:
     monkeypatch.setenv("OPTIMCTL_PROJECT", "")  # so that what the command sets is undone after the test
     monkeypatch.delenv("OPTIMCTL_PROJECT")
@@ -183,9 +216,13 @@ def test_plugins_list(capsys: Captured) -> None:
     assert exit_code(["plugins", "list", "tasks"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["kind", "name", "distribution", "version", "object"]
-    assert [line.split()[:3] for line in lines[1:4]] == [["tasks", name, "optimctl"] for name in ("Classification", "ModelLoss", "Supervised")]
+    assert [line.split()[:3] for line in lines[1:4]] == [
+        ["tasks", name, "optimctl"] for name in ("Classification", "ModelLoss", "Supervised")
+    ]
     assert exit_code(["plugins", "list", "--json"]) == 0
-    assert {"kind", "name", "distribution", "version", "object", "conflict"} == set(json.loads(capsys.readouterr().out)[0])
+    assert {"kind", "name", "distribution", "version", "object", "conflict"} == set(
+        json.loads(capsys.readouterr().out)[0]
+    )
 
 
 LOCAL = """
@@ -207,12 +244,17 @@ class Net(nn.Module):
 def test_what_the_users_own_code_raises_shows_his_file_and_line(capsys: Captured, fresh_plugins: None) -> None:
     Path("pyproject.toml").write_text('[tool.optimctl.plugins.models]\nNet = "mine:Net"\n', "utf-8")
     Path("mine.py").write_text(LOCAL, "utf-8")
-    Path("job.toml").write_text(BLOBS.replace('type = "MLP"\nin_features = 8\nout_features = 3\nhidden = [16]', 'type = "Net"'), "utf-8")
+    Path("job.toml").write_text(
+        BLOBS.replace('type = "MLP"\nin_features = 8\nout_features = 3\nhidden = [16]', 'type = "Net"'), "utf-8"
+    )
     assert exit_code(["inspect", "job.toml", "--set", "model.fails_at=once"]) == 2
     assert "model: Net (project) raised OSError: no weights here (mine.py:10 in __init__)" in capsys.readouterr().err
     assert exit_code(["run", "job.toml"]) == 1
     err = capsys.readouterr().err
-    assert "RuntimeError: shape '[7, -1]' is invalid for input of size 128 (mine.py:13 in forward), after 0 iterations" in err
+    assert (
+        "RuntimeError: shape '[7, -1]' is invalid for input of size 128 (mine.py:13 in forward), after 0 iterations"
+        in err
+    )
     assert "Traceback" not in err
     assert exit_code(["run", "job.toml", "--traceback"]) == 1
     assert "Traceback" in capsys.readouterr().err
@@ -231,7 +273,17 @@ def test_a_bug_of_ours_ends_with_3_and_asks_for_a_report(capsys: Captured, monke
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_the_run_once_its_checkpoint_is_written(number: signal.Signals) -> None:
-    command = [sys.executable, "-m", "optimctl", "run", "blobs.toml", "--set", "train_cfg.max_epochs=100000", "--set", "checkpoint.interval=100000"]
+    command = [
+        sys.executable,
+        "-m",
+        "optimctl",
+        "run",
+        "blobs.toml",
+        "--set",
+        "train_cfg.max_epochs=100000",
+        "--set",
+        "checkpoint.interval=100000",
+    ]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ})
     assert process.stderr is not None
     while "iteration 20 " not in process.stderr.readline():

@@ -36,7 +36,9 @@ def test_equal_options_share_a_group_in_order_of_first_appearance() -> None:
 
 
 def test_every_option_says_which_line_decided_and_which_lost() -> None:
-    chosen = options_of(small(), {"norm_decay_mult": 0.0, "custom_keys": {"stem": {"lr_mult": 0.5}, "stem.1": {"decay_mult": 3}}})
+    chosen = options_of(
+        small(), {"norm_decay_mult": 0.0, "custom_keys": {"stem": {"lr_mult": 0.5}, "stem.1": {"decay_mult": 3}}}
+    )
     reason = chosen["stem.1.weight"].reasons["weight_decay"]
     assert reason.key == ("paramwise_cfg", "custom_keys", "stem.1", "decay_mult")
     assert reason.lost == (("paramwise_cfg", "norm_decay_mult"), ("optimizer", "weight_decay"))
@@ -46,7 +48,12 @@ def test_every_option_says_which_line_decided_and_which_lost() -> None:
 
 
 def test_multipliers_of_the_table_multiply_everything_but_absolute_values() -> None:
-    paramwise = {"lr_mult": 0.5, "decay_mult": 2.0, "norm_decay_mult": 0.25, "custom_keys": {"head": {"lr": 0.3}, "head.bias": {"lr_mult": 4}}}
+    paramwise = {
+        "lr_mult": 0.5,
+        "decay_mult": 2.0,
+        "norm_decay_mult": 0.25,
+        "custom_keys": {"head": {"lr": 0.3}, "head.bias": {"lr_mult": 4}},
+    }
     chosen = options_of(small(), paramwise)
     assert chosen["stem.0.weight"]["lr"] == 0.05
     assert chosen["stem.1.weight"]["weight_decay"] == 1e-4 * 0.25 * 2
@@ -56,15 +63,27 @@ def test_multipliers_of_the_table_multiply_everything_but_absolute_values() -> N
 
 
 def test_patterns_match_the_whole_name() -> None:
-    chosen = options_of(small(), {"custom_keys": {"glob:*.bias": {"lr_mult": 2}, "re:head\\.w.*": {"lr_mult": 3}, "re:head": {"lr_mult": 9}}})
+    chosen = options_of(
+        small(),
+        {"custom_keys": {"glob:*.bias": {"lr_mult": 2}, "re:head\\.w.*": {"lr_mult": 3}, "re:head": {"lr_mult": 9}}},
+    )
     lrs = {name: round(one["lr"], 9) for name, one in chosen.items()}
-    assert lrs == {"stem.0.weight": 0.1, "stem.0.bias": 0.2, "stem.1.weight": 0.1, "stem.1.bias": 0.2, "head.weight": 0.3, "head.bias": 0.2}
+    assert lrs == {
+        "stem.0.weight": 0.1,
+        "stem.0.bias": 0.2,
+        "stem.1.weight": 0.1,
+        "stem.1.bias": 0.2,
+        "head.weight": 0.3,
+        "head.bias": 0.2,
+    }
 
 
 def test_frozen_parameters_never_enter_the_optimizer() -> None:
     model = small()
     model.head.bias.requires_grad_(False)
-    wrapper = build_optim_wrapper(model, {"optimizer": SGD, "paramwise_cfg": {"custom_keys": {"stem.0": {"freeze": True}}}})
+    wrapper = build_optim_wrapper(
+        model, {"optimizer": SGD, "paramwise_cfg": {"custom_keys": {"stem.0": {"freeze": True}}}}
+    )
     assert [group["param_names"] for group in wrapper.param_groups] == [["stem.1.weight", "stem.1.bias", "head.weight"]]
     assert not model.stem[0].weight.requires_grad
 
@@ -100,12 +119,18 @@ def test_norms_depthwise_and_hints_of_the_model() -> None:
 
 def test_a_constructor_overrides_one_pure_function() -> None:
     class Mine(DefaultOptimWrapperConstructor):
-        def options(self, name: str, parameter: nn.Parameter, module: nn.Module, parents: tuple[nn.Module, ...]) -> Options:
+        def options(
+            self, name: str, parameter: nn.Parameter, module: nn.Module, parents: tuple[nn.Module, ...]
+        ) -> Options:
             chosen = super().options(name, parameter, module, parents)
             return chosen.scale("lr", 0.5, "vectors learn slowly") if parameter.ndim == 1 else chosen
 
     wrapper = Mine({"optimizer": SGD}, {"norm_decay_mult": 0.0})(small())
-    assert [(group["lr"], group["weight_decay"]) for group in wrapper.param_groups] == [(0.1, 1e-4), (0.05, 1e-4), (0.05, 0.0)]
+    assert [(group["lr"], group["weight_decay"]) for group in wrapper.param_groups] == [
+        (0.1, 1e-4),
+        (0.05, 1e-4),
+        (0.05, 0.0),
+    ]
     reason = wrapper.options["head.bias"].reasons["lr"]
     assert (reason.key, reason.lost, reason.text) == (None, (("optimizer", "lr"),), "vectors learn slowly")
 
@@ -124,12 +149,17 @@ def test_groups_partition_the_trainable_parameters(shape: list[int], mult: float
     model = nn.ModuleList(nn.ModuleList(nn.Linear(2, 2) for _ in range(n)) for n in shape)
     if not list(model.parameters()):
         return
-    optimizer = build_optimizer(model, SGD, paramwise_cfg={"bias_lr_mult": mult, "custom_keys": {"0.0": {"decay_mult": 0.0}}})
+    optimizer = build_optimizer(
+        model, SGD, paramwise_cfg={"bias_lr_mult": mult, "custom_keys": {"0.0": {"decay_mult": 0.0}}}
+    )
     names = [name for group in optimizer.param_groups for name in group["param_names"]]
     assert sorted(names) == sorted(name for name, _ in model.named_parameters())
 
 
-NEEDED = "there is nothing to multiply: `weight_decay` is no option of this optimizer; set optim_wrapper.optimizer.weight_decay, or take this out"
+NEEDED = (
+    "there is nothing to multiply: `weight_decay` is no option of this optimizer; "
+    "set optim_wrapper.optimizer.weight_decay, or take this out"
+)
 
 
 @pytest.mark.parametrize(
@@ -137,12 +167,28 @@ NEEDED = "there is nothing to multiply: `weight_decay` is no option of this opti
     [
         ({"type": "SDG"}, {}, "optimizer.type: no optimizer is called 'SDG'; did you mean 'SGD'?"),
         ({"type": "SGD", "lr": -1}, {}, "optimizer.lr: must be a number from 0 up, not -1"),
-        ({"type": "SGD", "lr": [0.1, 0.2]}, {}, "optimizer.lr: must be one number, not a list; to give groups their own, use paramwise_cfg.custom_keys"),
+        (
+            {"type": "SGD", "lr": [0.1, 0.2]},
+            {},
+            "optimizer.lr: must be one number, not a list; to give groups their own, use paramwise_cfg.custom_keys",
+        ),
         ({"type": "SGD", "lr": True}, {}, "optimizer.lr: must be a number, not True"),
-        ({"type": "SGD", "momentm": 0.9}, {}, "optimizer.momentm: SGD (optimctl) has no argument 'momentm'; did you mean 'momentum'?"),
+        (
+            {"type": "SGD", "momentm": 0.9},
+            {},
+            "optimizer.momentm: SGD (optimctl) has no argument 'momentm'; did you mean 'momentum'?",
+        ),
         ({"type": "LBFGS"}, {"bias_decay_mult": 0.0}, f"paramwise_cfg.bias_decay_mult: {NEEDED}"),
-        (SGD, {"custom_keys": {"nowhere": {"lr_mul": 1}}}, "paramwise_cfg.custom_keys.nowhere.lr_mul: SGD has no option 'lr_mul' for a group; did you mean 'lr_mult'?"),
-        (SGD, {"custom_keys": {"glob:*": {"freeze": True}}}, "optimizer: no parameter is left to train: all are frozen"),
+        (
+            SGD,
+            {"custom_keys": {"nowhere": {"lr_mul": 1}}},
+            "paramwise_cfg.custom_keys.nowhere.lr_mul: SGD has no option 'lr_mul' for a group; did you mean 'lr_mult'?",
+        ),
+        (
+            SGD,
+            {"custom_keys": {"glob:*": {"freeze": True}}},
+            "optimizer: no parameter is left to train: all are frozen",
+        ),
     ],
 )
 def test_mistakes_name_their_key(optimizer: dict[str, Any], paramwise: dict[str, Any], message: str) -> None:

@@ -44,7 +44,7 @@ LEAVES = [
     lambda: nn.GroupNorm(1, 3),
     lambda: nn.LayerNorm(3),
     lambda: nn.MultiheadAttention(4, 2),
-    lambda: nn.PReLU(),
+    nn.PReLU,
     Odd,
 ]
 
@@ -69,8 +69,16 @@ def models(draw: st.DrawFn, depth: int = 3) -> nn.Module:
 def paramwise(draw: st.DrawFn) -> dict[str, Any]:
     """Any mixture of rules by type and custom keys, some of them overlapping."""
     cfg: dict[str, Any] = {rule: draw(MULTIPLIERS) for rule in draw(st.lists(st.sampled_from(RULES), unique=True))}
-    keys = draw(st.lists(st.sampled_from([*NAMES, "backbone.layer0", "weight", "bias", "head.norm", ".bias"]), unique=True, max_size=4))
-    words = st.fixed_dictionaries({}, optional={"lr_mult": MULTIPLIERS, "decay_mult": MULTIPLIERS, "lr": st.just(0.3), "momentum": st.just(0.7)})
+    keys = draw(
+        st.lists(
+            st.sampled_from([*NAMES, "backbone.layer0", "weight", "bias", "head.norm", ".bias"]),
+            unique=True,
+            max_size=4,
+        )
+    )
+    words = st.fixed_dictionaries(
+        {}, optional={"lr_mult": MULTIPLIERS, "decay_mult": MULTIPLIERS, "lr": st.just(0.3), "momentum": st.just(0.7)}
+    )
     if keys:
         cfg["custom_keys"] = {key: draw(words) for key in keys}
     return cfg or {"bias_lr_mult": 1.0}

@@ -17,7 +17,9 @@ def regression(seed: int = 0) -> nn.Module:
     return nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1)).double()
 
 
-def train(model: nn.Module, batches: list[tuple[torch.Tensor, torch.Tensor]], counts: int, told: bool = True) -> OptimWrapper:
+def train(
+    model: nn.Module, batches: list[tuple[torch.Tensor, torch.Tensor]], counts: int, told: bool = True
+) -> OptimWrapper:
     wrapper = OptimWrapper(torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9), accumulative_counts=counts)
     if told:
         wrapper.initialize_count_status(model, 0, len(batches))
@@ -68,7 +70,11 @@ def test_clipping_by_value_cuts_each_element() -> None:
 
 
 def test_the_tables_of_the_caller_stay_as_they_are() -> None:
-    cfg = {"optimizer": {"type": "SGD", "lr": 1.0}, "clip_grad": {"type": "norm", "max_norm": 1.0}, "accumulative_counts": 2}
+    cfg = {
+        "optimizer": {"type": "SGD", "lr": 1.0},
+        "clip_grad": {"type": "norm", "max_norm": 1.0},
+        "accumulative_counts": 2,
+    }
     kept = copy.deepcopy(cfg)
     build_optim_wrapper(nn.Linear(2, 1), cfg)
     assert cfg == kept
@@ -80,7 +86,9 @@ def test_state_follows_the_names_into_other_groups() -> None:
     merged = build_optim_wrapper(model, cfg)
     merged.update_params(model(torch.randn(5, 3).double()).sum())
     saved = merged.state_dict()
-    split = build_optim_wrapper(model, {**cfg, "paramwise_cfg": {"bias_decay_mult": 0.0, "custom_keys": {"2": {"lr_mult": 0.5}}}})
+    split = build_optim_wrapper(
+        model, {**cfg, "paramwise_cfg": {"bias_decay_mult": 0.0, "custom_keys": {"2": {"lr_mult": 0.5}}}}
+    )
     assert len(split.param_groups) == 3
     split.load_state_dict(saved)
     for name, parameter in model.named_parameters():
@@ -119,10 +127,16 @@ def test_gradients_are_synchronized_only_where_a_window_ends() -> None:
     ("options", "message"),
     [
         ({"accumulative_counts": 0}, "accumulative_counts: must be a whole number from 1 up, not 0"),
-        ({"clip_grad": {"max_norn": 1.0}}, "clip_grad.max_norn: clipping by norm has no 'max_norn'; did you mean 'max_norm'?"),
+        (
+            {"clip_grad": {"max_norn": 1.0}},
+            "clip_grad.max_norn: clipping by norm has no 'max_norn'; did you mean 'max_norm'?",
+        ),
         ({"clip_grad": {}}, "clip_grad.max_norm: must be a number above 0, and it is missing"),
         ({"clip_grad": {"type": "value", "clip_value": -1}}, "clip_grad.clip_value: must be a number above 0, not -1"),
-        ({"clip_grad": {"type": "norms"}}, "clip_grad.type: must be 'norm' or 'value', not 'norms'; did you mean 'norm'?"),
+        (
+            {"clip_grad": {"type": "norms"}},
+            "clip_grad.type: must be 'norm' or 'value', not 'norms'; did you mean 'norm'?",
+        ),
     ],
 )
 def test_wrong_options_name_their_key(options: dict[str, object], message: str) -> None:

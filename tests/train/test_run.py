@@ -50,7 +50,9 @@ def test_the_folder_has_what_the_contract_says(tmp_path: Path) -> None:
     }
     assert told["best"]["metric"] == "accuracy"
     assert (folder / told["best"]["checkpoint"]).exists()
-    assert json.loads((folder / "environment.json").read_text("utf-8"))["overrides"] == ["--set checkpoint.save_best=accuracy"]
+    assert json.loads((folder / "environment.json").read_text("utf-8"))["overrides"] == [
+        "--set checkpoint.save_best=accuracy"
+    ]
 
 
 def test_the_resolved_job_names_distributions_and_runs_again(tmp_path: Path) -> None:
@@ -105,7 +107,10 @@ def test_the_best_checkpoint_stays_beside_the_newest(tmp_path: Path) -> None:
     folder = run(blobs(tmp_path, extra=extra), model=Fading())
     told = summary(folder)
     assert told["best"]["iteration"] == 7
-    assert sorted(file.name for file in (folder / "checkpoints").iterdir()) == ["iteration-00000007.pt", "iteration-00000021.pt"]
+    assert sorted(file.name for file in (folder / "checkpoints").iterdir()) == [
+        "iteration-00000007.pt",
+        "iteration-00000021.pt",
+    ]
 
 
 def test_a_run_by_iterations_validates_at_its_end(tmp_path: Path) -> None:
@@ -133,7 +138,9 @@ def test_what_a_model_raises_is_told_with_its_own_frame(tmp_path: Path) -> None:
         def forward(self, inputs: torch.Tensor) -> torch.Tensor:
             raise KeyError("no such thing")
 
-    with pytest.raises(RunFailed, match=r"KeyError: 'no such thing' \(test_run\.py:\d+ in forward\), after 0 iterations") as caught:
+    with pytest.raises(
+        RunFailed, match=r"KeyError: 'no such thing' \(test_run\.py:\d+ in forward\), after 0 iterations"
+    ) as caught:
         run(blobs(tmp_path), model=Broken())
     assert caught.value.exit_code == 1
 
@@ -144,7 +151,11 @@ def test_events_come_in_order(tmp_path: Path) -> None:
     def note(name: str) -> Any:
         return lambda self, run: seen.append(f"{name}@{run.iteration}")
 
-    events = [f"{when}_{event}" for event in ("run", "epoch", "iteration", "update", "validation", "checkpoint") for when in ("before", "after")]
+    events = [
+        f"{when}_{event}"
+        for event in ("run", "epoch", "iteration", "update", "validation", "checkpoint")
+        for when in ("before", "after")
+    ]
     spy = type("Spy", (optimctl.Hook,), {event: note(event) for event in events})()
     run(blobs(tmp_path, "train_cfg.max_iters=2", "train_cfg.epoch_length=2"), hooks=[spy])
     assert seen == [
@@ -170,7 +181,9 @@ def test_a_run_that_was_interrupted_and_goes_on_equals_the_straight_one(tmp_path
     straight = Run(assemble(job, for_run=True))
     straight.train()
     first = Run(assemble(job, for_run=True))
-    first.hooks.methods["after_iteration"].append(lambda run: setattr(run, "stop_signal", 15 if run.iteration == 9 else None))
+    first.hooks.methods["after_iteration"].append(
+        lambda run: setattr(run, "stop_signal", 15 if run.iteration == 9 else None)
+    )
     first.train()
     assert first.iteration == 9
     second = Run(assemble(job, for_run=True))
@@ -196,10 +209,18 @@ def test_every_missing_section_is_told_at_once(tmp_path: Path) -> None:
     with pytest.raises(JobError) as caught:
         assemble(load_job(file.name), for_run=True)
     sections = ("model", "task", "train_dataloader", "optim_wrapper")
-    assert str(caught.value).splitlines() == [f"job.toml: {section}: a run needs the table [{section}]" for section in sections]
+    assert str(caught.value).splitlines() == [
+        f"job.toml: {section}: a run needs the table [{section}]" for section in sections
+    ]
 
 
 def test_problems_of_several_parts_are_told_at_once(tmp_path: Path) -> None:
     with pytest.raises(JobError) as caught:
-        assemble(blobs(tmp_path, "model.hiden=[3]", 'task.metrics=["accurcy"]', 'train_dataloader.dataset.split="trian"'))
-    assert sorted(problem.code for problem in caught.value.problems) == ["plugin-raised", "unknown-argument", "unknown-metric"]
+        assemble(
+            blobs(tmp_path, "model.hiden=[3]", 'task.metrics=["accurcy"]', 'train_dataloader.dataset.split="trian"')
+        )
+    assert sorted(problem.code for problem in caught.value.problems) == [
+        "plugin-raised",
+        "unknown-argument",
+        "unknown-metric",
+    ]

@@ -72,12 +72,20 @@ def test_named_losses_are_added_up_and_others_are_not() -> None:
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: total_loss({"cls": torch.ones(())}), 'a task\'s loss is a tensor, or a dict with tensors named like "loss"; this is a dict with \'cls\''),
-        (lambda: ModelLoss().loss(Fixed("text"), torch.ones(1)), "ModelLoss wants a model that returns its loss; this one returned a str"),
+        (
+            lambda: total_loss({"cls": torch.ones(())}),
+            "a task's loss is a tensor, or a dict with tensors named like \"loss\"; this is a dict with 'cls'",
+        ),
+        (
+            lambda: ModelLoss().loss(Fixed("text"), torch.ones(1)),
+            "ModelLoss wants a model that returns its loss; this one returned a str",
+        ),
         (
             lambda: Classification().loss(Fixed(LOGITS), {"image": 1, "label": 2}),
-            "Supervised and Classification want batches (input, target); this one is a dict with 'image' and 'label'. "
-            "A dict or a model that returns its loss goes with the task ModelLoss",
+            (
+                "Supervised and Classification want batches (input, target); this one is a dict with 'image' and 'label'. "
+                "A dict or a model that returns its loss goes with the task ModelLoss"
+            ),
         ),
     ],
 )
@@ -90,9 +98,18 @@ def test_what_does_not_fit_fails_with_a_sentence(call: Any, message: str) -> Non
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"loss": "CrossEntropy"}, "loss: torch.nn has no loss called 'CrossEntropy'; did you mean 'CrossEntropyLoss'?"),
-        ({"loss": {"type": "MSELoss", "wait": 1}}, "loss.wait: torch.nn.MSELoss has no argument 'wait'; it takes 'reduction'"),
-        ({"loss": {"type": "MSELoss", "reduction": "none"}}, "loss.reduction: must be 'mean' or 'sum': a loss is one number"),
+        (
+            {"loss": "CrossEntropy"},
+            "loss: torch.nn has no loss called 'CrossEntropy'; did you mean 'CrossEntropyLoss'?",
+        ),
+        (
+            {"loss": {"type": "MSELoss", "wait": 1}},
+            "loss.wait: torch.nn.MSELoss has no argument 'wait'; it takes 'reduction'",
+        ),
+        (
+            {"loss": {"type": "MSELoss", "reduction": "none"}},
+            "loss.reduction: must be 'mean' or 'sum': a loss is one number",
+        ),
         ({"metrics": ["accurcy"]}, "metrics.0: no metric is called 'accurcy'; did you mean 'accuracy'?"),
     ],
 )

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from optimctl_vision.arguments import require_positive
+from optimctl_vision.arguments import require_positive, require_transformer
 
 
 class VisionTransformer(nn.Module):
@@ -50,7 +50,9 @@ class VisionTransformer(nn.Module):
         super().__init__()
         require_positive(image_size=image_size, patch_size=patch_size, in_channels=in_channels, num_classes=num_classes)
         require_positive(width=width, depth=depth, heads=heads)
-        _check_ratios(image_size, patch_size, width, heads, mlp_ratio, dropout)
+        if image_size % patch_size:
+            raise ValueError(f"patch_size must divide image_size, but {image_size} is no multiple of {patch_size}")
+        require_transformer(width, heads, mlp_ratio, dropout)
         self.patch_embed = PatchEmbedding(image_size, patch_size, in_channels, width)
         self.cls_token = nn.Parameter(torch.empty(1, 1, width))
         self.pos_embed = nn.Parameter(torch.empty(1, 1 + (image_size // patch_size) ** 2, width))
@@ -151,14 +153,3 @@ class Perceptron(nn.Module):
         hidden = self.dropout(functional.gelu(self.fc1(tokens)))
         projected: Tensor = self.dropout(self.fc2(hidden))
         return projected
-
-
-def _check_ratios(image_size: int, patch_size: int, width: int, heads: int, mlp_ratio: float, dropout: float) -> None:
-    if image_size % patch_size:
-        raise ValueError(f"patch_size must divide image_size, but {image_size} is no multiple of {patch_size}")
-    if width % heads:
-        raise ValueError(f"heads must divide width, but {width} is no multiple of {heads}")
-    if not width * mlp_ratio >= 1:
-        raise ValueError(f"mlp_ratio must leave at least 1 hidden channel of {width}, not {mlp_ratio!r} times as many")
-    if not 0 <= dropout < 1:
-        raise ValueError(f"dropout must be at least 0 and less than 1, not {dropout!r}")
