@@ -108,10 +108,10 @@ _ARGUMENTS: Mapping[str, Mapping[str, str]] = {
     "schedulers": {
         "T_0": "periods",
         "T_mult": "periods",
-        "cycle_momentum": "a schedule of its own, whose name ends in Momentum",
+        "cycle_momentum": "momentum has a schedule of its own, whose name ends in Momentum",
         "epochs": "total_steps",
-        "last_epoch": "nothing: a resumed run goes on where it stopped",
-        "last_step": "nothing: a resumed run goes on where it stopped",
+        "last_epoch": "a resumed run goes on where it stopped, without it",
+        "last_step": "a resumed run goes on where it stopped, without it",
         "lr_min": "eta_min",
         "max_lr": "eta_max",
         "min_lr": "eta_min",
@@ -119,7 +119,7 @@ _ARGUMENTS: Mapping[str, Mapping[str, str]] = {
         "num_warmup_steps": "end",
         "total_iters": "end",
         "total_steps": "end",
-        "verbose": "nothing: records and `optimctl inspect` show the values",
+        "verbose": "records and `optimctl inspect` show the values, without it",
         "warmup_epochs": "end",
         "warmup_iters": "end",
         "warmup_steps": "end",
@@ -132,7 +132,7 @@ def argument_hint(kind: str, name: str) -> str:
     word = _ARGUMENTS.get(kind, {}).get(name)
     if word is None:
         return ""
-    return f"; here it is {word}" if " " in word else f"; here it is `{word}`"
+    return f"; {word}" if " " in word else f"; here it is `{word}`"
 
 
 def unknown_key(key: Key, tables: Mapping[Key, tuple[str, ...]]) -> Problem:

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Container, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import nn
-from torch.optim import Optimizer
+from torch.optim import SGD, Optimizer
 
 from optimctl import plugins
 from optimctl.errors import JobError, Key, Problem, listing, nearest
@@ -18,7 +19,7 @@ from optimctl.job.schema import ConstructorTable, OptimWrappers, OptimWrapperTab
 from optimctl.optim.multi import OptimWrapperDict
 from optimctl.optim.options import Options
 from optimctl.optim.rules import NOT_OPTIONS, OPTIMIZER, PARAMWISE, Rules
-from optimctl.optim.takes import check_takes
+from optimctl.optim.takes import check_takes, is_torchs
 from optimctl.optim.walk import undecayed, unwrapped, walk
 from optimctl.optim.wrapper import OptimWrapper
 
@@ -211,22 +212,42 @@ def _fused(
     optimizer: LoadedPlugin, arguments: Mapping[str, Any], model: nn.Module, groups: list[dict[str, Any]]
 ) -> Optimizer | None:
     """The optimizer with ``fused=True``, or None where the job chose otherwise, or it cannot be."""
-    if any(arguments.get(name) is not None for name in IMPLEMENTATIONS) or not _can_be_fused(optimizer, model, groups):
+    chosen = any(arguments.get(name) is not None for name in IMPLEMENTATIONS)
+    if chosen or not _can_be_fused(optimizer, arguments, model, groups):
         return None
     try:
         fused: Optimizer = optimizer.object([dict(group) for group in groups], **arguments, fused=True)
     except (RuntimeError, ValueError, TypeError):  # arguments that are wrong anyway: the plain call tells
         return None
+    if isinstance(fused, SGD):
+        fused.register_step_pre_hook(_start_momentum)
     return fused
 
 
-def _can_be_fused(optimizer: LoadedPlugin, model: nn.Module, groups: list[dict[str, Any]]) -> bool:
+def _start_momentum(optimizer: Optimizer, *_: Any) -> None:
+    """Let fused SGD's momentum start at 0, before a step.
+
+    torch (2.13) leaves it uninitialized where its first step is skipped for an overflow, and fails where a parameter has its
+    first gradient later than the others.
+    """
+    if len(optimizer.state) == sum(len(group["params"]) for group in optimizer.param_groups):
+        return
+    for group in optimizer.param_groups:
+        for parameter in group["params"] if group["momentum"] else ():
+            if parameter.grad is not None and parameter not in optimizer.state:
+                optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter.grad)
+
+
+def _can_be_fused(
+    optimizer: LoadedPlugin, arguments: Mapping[str, Any], model: nn.Module, groups: list[dict[str, Any]]
+) -> bool:
     """Whether torch has one kernel for a whole step of this class, on these devices, dtypes and kinds of gradient."""
-    is_torchs = getattr(optimizer.object, "__module__", "").startswith("torch.optim.")
-    if not is_torchs or optimizer.signature is None or "fused" not in optimizer.signature.parameters:
+    if not is_torchs(optimizer.object) or optimizer.signature is None or "fused" not in optimizer.signature.parameters:
         return False
     parameters = [parameter for group in groups for parameter in group["params"]]
     fit = all(p.is_floating_point() and p.device.type in FUSED_DEVICES for p in parameters)
+    if optimizer.object is SGD and any({**arguments, **group}.get("dampening") for group in groups):
+        return False  # its first step is not dampened, which `_start_momentum` cannot say
     perhaps_sparse = {id(met.parameter) for met in walk(model) if getattr(met.module, "sparse", False)}
     return fit and perhaps_sparse.isdisjoint(map(id, parameters))
 

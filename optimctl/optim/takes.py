@@ -29,7 +29,7 @@ def check_takes(
     Raises:
         JobError: It names them, and says what to do; keys are seen from ``optim_wrapper``.
     """
-    if not getattr(optimizer, "__module__", "").startswith("torch.optim."):
+    if not is_torchs(optimizer):
         return
     if optimizer is optim.LBFGS and len(groups) > 1:
         message = f"LBFGS has one group of parameters, and these rules make {len(groups)}; take them out"
@@ -54,6 +54,11 @@ def check_takes(
         embeddings = [name for group in decayed for p, name in _named(group) if id(p) in sparse]
         way = "give them decay_mult = 0 in paramwise_cfg.custom_keys"
         _refuse(embeddings, f"{optimizer.__name__} cannot decay weights whose gradients are sparse", way)
+
+
+def is_torchs(optimizer: Any) -> bool:
+    """Whether it is a class of ``torch.optim``, whose Muon and Adafactor have no module of their own."""
+    return f"{getattr(optimizer, '__module__', '')}.".startswith("torch.optim.")
 
 
 def _refuse(names: Sequence[str], why: str, way_out: str) -> None:

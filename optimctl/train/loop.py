@@ -330,10 +330,10 @@ def _detached(loss: Any) -> Tensor | Mapping[str, Any]:
 
 def _means(losses: list[Any]) -> dict[str, float]:
     """The mean of each named loss, and of their total as ``loss``."""
-    means = {"loss": float(torch.stack([total_loss(loss) for loss in losses]).double().mean())}
-    names = {name for loss in losses if isinstance(loss, Mapping) for name in loss}
-    for name in sorted(names - {"loss"}):
-        values = [float(loss[name]) for loss in losses if isinstance(loss, Mapping) and name in loss]
+    means = {"loss": torch.stack([total_loss(loss) for loss in losses]).double().mean().item()}
+    named = [loss for loss in losses if isinstance(loss, Mapping)]
+    for name in sorted({name for loss in named for name in loss} - {"loss"}) if named else ():
+        values = [float(loss[name]) for loss in named if name in loss]
         means[name] = sum(values) / len(values)
     return means
 

@@ -20,7 +20,7 @@ from optimctl import Hook
 from optimctl.assemble import assemble
 from optimctl.errors import RunFailed
 from optimctl.job.schema import Job
-from optimctl.optim import OptimWrapper
+from optimctl.optim import OptimWrapper, build_optimizer
 from optimctl.plan.plan import make_plan
 from optimctl.train.checkpoint import load_checkpoint
 from optimctl.train.loop import Run
@@ -158,6 +158,21 @@ def bytes_of_state(optimizer: Optimizer) -> int:
         for value in state.values()
         if isinstance(value, Tensor) and value.shape == parameter.shape
     )
+
+
+@pytest.mark.parametrize("name", [name for name in CLASSES if name not in ("LBFGS", "Muon", "SparseAdam")])
+def test_a_parameter_may_have_its_first_gradient_later(name: str) -> None:
+    """Torch's own fused SGD fails here."""
+    ours, plain = nn.ModuleList([nn.Linear(3, 1), nn.Linear(3, 1)]), nn.ModuleList([nn.Linear(3, 1), nn.Linear(3, 1)])
+    plain.load_state_dict(ours.state_dict())
+    for model, how in ((ours, {}), (plain, {"foreach": False})):
+        optimizer = build_optimizer(model, {"type": name, **CLASSES[name], **how})
+        for used in (1, 2, 1, 2):
+            optimizer.zero_grad()
+            sum(part(torch.ones(1, 3)).square().sum() for part in model[:used]).backward()
+            optimizer.step()
+    for one, other in zip(ours.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(one, other)
 
 
 # --- LBFGS: a closure

@@ -14,7 +14,12 @@ from torch.utils.data import DataLoader
 from tests.peers import training
 from tests.peers.training import Classifier, Values
 
-class Module(lightning.LightningModule):
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::UserWarning:pytorch_lightning", "ignore::FutureWarning:pytorch_lightning"
+)
+
+
+class Module(lightning.LightningModule):  # type: ignore[misc]
     """The model as Lightning wants it."""
 
     def __init__(self) -> None:
@@ -23,9 +28,10 @@ class Module(lightning.LightningModule):
         self.model = training.make_model()
 
     def training_step(self, batch: dict[str, Tensor], index: int) -> Tensor:
-        return self.model(**batch)["loss"]
+        loss: Tensor = self.model(**batch)["loss"]
+        return loss
 
-    def configure_optimizers(self) -> Any:
+    def configure_optimizers(self) -> dict[str, Any]:
         optimizer = training.make_optimizer(self.model, self.values)
         scheduler = training.make_scheduler(optimizer, self.trainer.estimated_stepping_batches)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pytest
 import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 import optimctl
 
-SCHEDULES = [
+SCHEDULES: list[dict[str, Any]] = [
     {"type": "LinearLR", "end": "5%"},
     {"type": "CosineAnnealingLR", "begin": "5%"},
     {"type": "LinearMomentum", "start_factor": 0.5, "end": "50%"},
@@ -77,24 +78,22 @@ def make_scheduler(optimizer: torch.optim.Optimizer, updates: int) -> torch.opti
     return optimctl.build_lr_scheduler(optimizer, SCHEDULES, updates=updates)
 
 
-def previewed() -> npt.NDArray[np.float64]:
-    """What ``values`` must be after the whole training."""
+def preview() -> npt.NDArray[np.floating[Any]]:
+    """What the values of the whole training must be."""
     optimizer = make_optimizer(make_model(), [])
     bases = [group["lr"] for group in optimizer.param_groups]
-    assert len(set(bases)) > 1
-    previews = [preview(lr, optimizer.defaults["betas"][0]) for lr in bases]
-    return np.stack([*(one["lr"] for one in previews), *(one["momentum"] for one in previews)], axis=1)
-
-
-def preview(lr: float, momentum: float) -> dict[str, npt.NDArray[np.float64]]:
-    """The preview of a group."""
+    assert bases == pytest.approx([0.01, 0.02, 0.01, 0.001])
     tables = [{**table, "by": "update"} for table in SCHEDULES]
-    return optimctl.preview_param_schedulers(tables, {"lr": lr, "momentum": momentum}, max_iters=UPDATES)
+    momentum = optimizer.defaults["betas"][0]
+    previews = [
+        optimctl.preview_param_schedulers(tables, {"lr": lr, "momentum": momentum}, max_iters=UPDATES) for lr in bases
+    ]
+    return np.stack([one[option] for option in ("lr", "momentum") for one in previews], axis=1)
 
 
 def assert_previewed(values: Sequence[Sequence[float]], start: int = 0) -> None:
     """The values from update ``start`` to the end are the preview's."""
-    expected = previewed()[start:]
+    expected = preview()[start:]
     assert np.shape(values) == expected.shape
     np.testing.assert_allclose(values, expected, rtol=1e-12, atol=0)
 
