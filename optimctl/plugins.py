@@ -206,9 +206,14 @@ def find(project: Project | None = None) -> Plugins:
     import importlib_metadata
 
     found: dict[tuple[str, str, str], Plugin] = {}
+    owners: dict[int, tuple[str, str] | None] = {}  # reading a distribution's metadata takes long enough to do it once
     for entry in importlib_metadata.entry_points():
         kind = entry.group.removeprefix("optimctl.")
-        distribution = _name_and_version(entry) if entry.group != kind and kind in KINDS else None
+        if entry.group == kind or kind not in KINDS:
+            continue
+        if id(entry.dist) not in owners:
+            owners[id(entry.dist)] = _name_and_version(entry)
+        distribution = owners[id(entry.dist)]
         if distribution is not None:
             plugin = Plugin(kind, entry.name, *distribution, entry.value)
             found.setdefault(kind_key(plugin), plugin)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from optimctl.errors import Key, Problem, key_text, listing, nearest
 
@@ -106,23 +107,24 @@ _SENTENCES: Mapping[str, str] = {
 _ARGUMENTS: Mapping[str, Mapping[str, str]] = {
     "optimizers": {"learning_rate": "lr", "wd": "weight_decay", "adam_epsilon": "eps", "l2": "weight_decay"},
     "schedulers": {
-        "T_0": "periods",
-        "T_mult": "periods",
         "cycle_momentum": "momentum has a schedule of its own, whose name ends in Momentum",
-        "epochs": "total_steps",
-        "last_epoch": "a resumed run goes on where it stopped, without it",
-        "last_step": "a resumed run goes on where it stopped, without it",
         "lr_min": "eta_min",
-        "max_lr": "eta_max",
-        "min_lr": "eta_min",
-        "num_training_steps": "end",
-        "num_warmup_steps": "end",
         "total_iters": "end",
-        "total_steps": "end",
-        "verbose": "records and `optimctl inspect` show the values, without it",
-        "warmup_epochs": "end",
-        "warmup_iters": "end",
-        "warmup_steps": "end",
+        "total_epochs": "end",
+        "epochs": "end",
+        "last_epoch": "a resumed run knows how far it got",
+        "T_0": "the schedule with T_0 is 'CosineAnnealingWarmRestarts'; 'CosineRestartLR' takes periods",
+        "T_mult": "the schedule with T_mult is 'CosineAnnealingWarmRestarts'",
+        "max_lr": "the highest value of 'OneCycleLR' is 'eta_max'; the schedule with max_lr is 'CyclicLR'",
+        "min_lr": "the lowest value is 'eta_min', or 'min_value' of 'ReduceOnPlateauLR'",
+        "mode": '\'rule\' says whether "less" or "greater" is better',
+        "threshold_mode": "threshold_rule",
+        "warmup": "a warm-up is a schedule of its own, such as 'LinearLR' with 'end'",
+        "warmup_iters": "a warm-up is a schedule of its own, such as 'LinearLR' with 'end'",
+        "warmup_ratio": "a warm-up is a schedule of its own, such as 'LinearLR' with 'start_factor'",
+        "num_warmup_steps": "a warm-up is a schedule of its own, such as 'LinearLR' with 'end'",
+        "num_training_steps": "end",
+        "interval": 'write by = "epoch", "iteration" or "update"',
     },
 }
 
@@ -133,6 +135,12 @@ def argument_hint(kind: str, name: str) -> str:
     if word is None:
         return ""
     return f"; {word}" if " " in word else f"; here it is `{word}`"
+
+
+def with_hint(kind: str, problem: Problem) -> Problem:
+    """The problem, its hint replaced by what the argument is called here, where it is one that others call so."""
+    hint = argument_hint(kind, str(problem.key[-1])) if problem.code == "unknown-argument" and problem.key else ""
+    return replace(problem, message=problem.message.split(";")[0] + hint) if hint else problem
 
 
 def unknown_key(key: Key, tables: Mapping[Key, tuple[str, ...]]) -> Problem:

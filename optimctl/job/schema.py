@@ -33,6 +33,7 @@ from pydantic import (
 from optimctl.errors import JobError, Key, Place, Problem
 from optimctl.job.length import parse_share
 from optimctl.job.messages import problems_of, shown
+from optimctl.job.names import scheduler_names
 from optimctl.job.origins import Origins
 from optimctl.job.table import PluginTable, Table, documented, exclusive, wrong
 
@@ -46,8 +47,6 @@ if TYPE_CHECKING:
 
 DEFAULT_CONSTRUCTOR = "DefaultOptimWrapperConstructor"
 DEFAULT_WRAPPER = "OptimWrapper"
-SUFFIXES = ("LR", "Momentum", "WeightDecay", "ParamScheduler")
-"""What a scheduler's name ends in: which option of the optimizer it moves."""
 
 
 # --- extends, unset ---------------------------------------------------------------------------------------------------
@@ -540,15 +539,6 @@ class ScheduleTable(PluginTable):
     def names(cls, type_: str) -> list[str]:
         """A scheduler under one suffix answers to all of them."""
         return scheduler_names(type_)
-
-
-def scheduler_names(type_: str) -> list[str]:
-    """The plugins, by name, that may answer to a scheduler's `type`: itself, then its stem with each other suffix and with none."""
-    suffix = next((suffix for suffix in SUFFIXES if type_.endswith(suffix) and type_ != suffix), None)
-    if suffix is None:
-        return [type_]
-    stem = type_.removesuffix(suffix)
-    return [type_, *(stem + other for other in (*SUFFIXES, "") if other != suffix)]
 
 
 def _is_tables(value: Any) -> bool:

@@ -15,6 +15,7 @@ from torch.optim import SGD, Optimizer
 
 from optimctl import plugins
 from optimctl.errors import JobError, Key, Problem, listing, nearest
+from optimctl.job.hints import with_hint
 from optimctl.job.schema import ConstructorTable, OptimWrappers, OptimWrapperTable, read_optim_wrapper, read_paramwise
 from optimctl.optim.multi import OptimWrapperDict
 from optimctl.optim.options import Options
@@ -175,7 +176,9 @@ def _hashable(value: Any) -> Any:
 
 def _checked_arguments(optimizer: LoadedPlugin, table: Mapping[str, Any]) -> dict[str, Any]:
     """The optimizer's arguments: names held against its signature, ``lr`` and ``weight_decay`` checked, arrays made tuples."""
-    problems = plugins.argument_problems(optimizer, (OPTIMIZER,), table, given=1)
+    problems = [
+        with_hint("optimizers", one) for one in plugins.argument_problems(optimizer, (OPTIMIZER,), table, given=1)
+    ]
     problems += [
         problem
         for option in ("lr", "weight_decay")

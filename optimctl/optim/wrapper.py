@@ -212,15 +212,14 @@ class OptimWrapper:
     def state_dict(self) -> dict[str, Any]:
         """The optimizer's state by parameter name, its groups' options, and how far accumulation got.
 
-        ``kept`` of a group names the options that the optimizer has moved itself, such as a step count of its own. Inside a
-        window, the gradients that it has so far are part of the state.
+        ``kept`` of a group names the options that the optimizer has moved itself, such as a step count of its own. Gradients
+        that wait for an update, as inside a window, are part of the state.
         """
         state = {**named_state(self.optimizer), "updates": self.updates, "inner_count": self._inner_count}
         for group, start in zip(state["groups"], self._built_with, strict=False):
             group["kept"] = sorted(_moved_by_itself(_options(group), start))
-        if not self.should_update():
-            state["gradients"] = {name: p.grad for name, p in named_parameters(self.optimizer) if p.grad is not None}
-        return state
+        waiting = {name: p.grad.detach() for name, p in named_parameters(self.optimizer) if p.grad is not None}
+        return {**state, "gradients": waiting} if waiting else state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from ``state``; the options are the job's, as it is written now, but for those that the optimizer moves itself.

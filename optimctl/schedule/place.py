@@ -10,11 +10,13 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from optimctl.errors import JobError, Key, Problem
+from optimctl.job.hints import with_hint
 from optimctl.job.length import parse_share
+from optimctl.job.names import scheduler_names
 from optimctl.plugins import LoadedPlugin, argument_problems, installed, plugin_code, resolve
 from optimctl.schedule.checks import flag, is_number, is_whole, one_of, wrong
 from optimctl.schedule.curves import ReduceOnPlateau, Schedule
@@ -48,26 +50,6 @@ TORCH_STEPS = (
     "milestones",
 )
 """The arguments of ``torch.optim.lr_scheduler`` that count steps."""
-HINTS: Mapping[str, str] = {
-    "total_iters": "'end' says where a schedule ends",
-    "total_epochs": "'end' says where a schedule ends",
-    "epochs": "'end' says where a schedule ends",
-    "last_epoch": "a resumed run knows how far it got",
-    "T_0": "the schedule with T_0 is 'CosineAnnealingWarmRestarts'; 'CosineRestartLR' takes periods",
-    "T_mult": "the schedule with T_mult is 'CosineAnnealingWarmRestarts'",
-    "max_lr": "the highest value of 'OneCycleLR' is 'eta_max'; the schedule with max_lr is 'CyclicLR'",
-    "min_lr": "the lowest value is 'eta_min', or 'min_value' of 'ReduceOnPlateauLR'",
-    "mode": '\'rule\' says whether "less" or "greater" is better',
-    "threshold_mode": "it is called 'threshold_rule'",
-    "warmup": "a warm-up is a schedule of its own, such as 'LinearLR' with 'end'",
-    "warmup_iters": "a warm-up is a schedule of its own, such as 'LinearLR' with 'end'",
-    "warmup_ratio": "a warm-up is a schedule of its own, such as 'LinearLR' with 'start_factor'",
-    "num_warmup_steps": "a warm-up is a schedule of its own, such as 'LinearLR' with 'end'",
-    "num_training_steps": "'end' says where a schedule ends; by default it is the run's length",
-    "interval": 'write by = "epoch", "iteration" or "update"',
-}
-"""Words of torch and others for what is said differently here."""
-
 SOME_END = 10**9
 """Stands in for an ``end`` that is wrong, so that the other arguments can be checked."""
 
@@ -203,11 +185,9 @@ def find_schedule(name: str, plugins: Plugins) -> str:
     the plugin without: ``LinearMomentum`` is the plugin ``LinearLR``, or ``Linear``. A name that nobody has stays as
     it is.
     """
-    if plugins.answering("schedulers", name) or name.rpartition("/")[2] in plugins.names("schedulers"):
+    if name.rpartition("/")[2] in plugins.names("schedulers"):
         return name
-    suffix = suffix_of(name)
-    stem = name.removesuffix(suffix)
-    twins = [stem + other for other in (*OPTIONS, "") if suffix and other != suffix]
+    _, *twins = scheduler_names(name)
     return next((twin for twin in twins if plugins.answering("schedulers", twin)), name)
 
 
@@ -381,7 +361,9 @@ class _Reader:
                 arguments[name] = self._steps(name, arguments[name], problems)
         arguments = {**arguments, **supplied}
         given = 1 if make is not loaded.object else 0
-        problems += [_with_hint(problem) for problem in argument_problems(loaded, (), arguments, given, COMMON[1:])]
+        problems += [
+            with_hint("schedulers", problem) for problem in argument_problems(loaded, (), arguments, given, COMMON[1:])
+        ]
         if len(problems) > before:
             return None
         return self._checked(loaded, make, arguments, problems)
@@ -424,10 +406,3 @@ def _maker(loaded: LoadedPlugin) -> tuple[Callable[..., Any], tuple[str, ...]]:
     from optimctl.schedule.from_torch import adapt
 
     return adapt(loaded.object), TORCH_STEPS
-
-
-def _with_hint(problem: Problem) -> Problem:
-    name = str(problem.key[-1]) if problem.key else ""
-    if problem.code != "unknown-argument" or name not in HINTS:
-        return problem
-    return replace(problem, message=f"{problem.message.split(';')[0]}; {HINTS[name]}")

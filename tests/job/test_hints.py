@@ -14,7 +14,6 @@ from optimctl.job.schema import KEYS
     ("kind", "name", "hint"),
     [
         ("schedulers", "total_iters", "; here it is `end`"),
-        ("schedulers", "verbose", "; records and `optimctl inspect` show the values, without it"),
         ("optimizers", "learning_rate", "; here it is `lr`"),
         ("optimizers", "total_iters", ""),
         ("models", "learning_rate", ""),
