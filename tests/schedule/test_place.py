@@ -122,7 +122,7 @@ WRONG: list[tuple[Table, tuple[str | int, ...], str]] = [
     ({"type": "LinearLR", "convert_to_iter_based": "yes"}, ("convert_to_iter_based",), "true or false"),
     ({"type": "LinearLR", "last_step": 4}, ("last_step",), "take it out"),
     ({"type": "LinearLR", "length": 4}, ("length",), "'begin' and 'end'"),
-    ({"type": "LinearLR", "total_iters": 4}, ("total_iters",), "'end' says where"),
+    ({"type": "LinearLR", "total_iters": 4}, ("total_iters",), "here it is `end`"),
     ({"type": "LinearLR", "last_epoch": 4}, ("last_epoch",), "resumed run"),
     ({"type": "LinearLR", "start_facto": 0.1}, ("start_facto",), "did you mean 'start_factor'"),
     ({"type": "LinearParamScheduler"}, ("param_name",), "is needed"),
