@@ -19,6 +19,7 @@ from optimctl.data import batches_in, build_dataloader
 from optimctl.errors import JobError, Key, Problem
 from optimctl.optim.constructor import build_optim_wrapper
 from optimctl.optim.multi import OptimWrapperDict
+from optimctl.optim.stand_in import stand_in
 from optimctl.schedule.place import RunLength
 from optimctl.schedule.scheduler import ParamSchedulers, build_param_schedulers
 from optimctl.weights import LoadedWeights, load_weights
@@ -101,6 +102,7 @@ class _Assembler:
         self.job = job
         self.given_model = model
         self.tables: dict[str, Any] = job.plain()
+        self.has_model = model is not None or "model" in self.tables
         self.problems: list[Problem] = []
 
     def assemble(self, for_run: bool) -> Assembly:
@@ -180,13 +182,19 @@ class _Assembler:
             return None
         return self._try(lambda: build_optim_wrapper(model, table), "optim_wrapper")
 
+    def _stand_in(self) -> OptimWrapper | OptimWrapperDict | None:
+        """Without a model, the schedules move the job's own options, before any rule."""
+        table = self.tables.get("optim_wrapper")
+        return None if table is None else self._try(lambda: stand_in(table), "optim_wrapper")
+
     def _schedules(self, wrapper: OptimWrapper | OptimWrapperDict | None, length: RunLength) -> ParamSchedulers | None:
         tables = self.tables.get("param_scheduler", [])
-        if wrapper is None or length.iterations is None:
+        target = wrapper if self.has_model else self._stand_in()
+        if target is None or length.iterations is None:
             return None
         return self._try(
             lambda: build_param_schedulers(
-                wrapper,
+                target,
                 tables,
                 epoch_length=length.epoch_length,
                 max_epochs=length.max_epochs,

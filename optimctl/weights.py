@@ -36,7 +36,7 @@ class LoadedWeights:
     """``name: shape in the file, shape in the model``; they keep their initial values."""
 
     def __str__(self) -> str:
-        parts = [f"{self.loaded} tensors loaded from {self.path}"]
+        parts = [f"{self.loaded} tensor{'s' * (self.loaded != 1)} loaded from {self.path}"]
         for what, names in (
             ("missing in it", self.missing),
             ("left over", self.left_over),

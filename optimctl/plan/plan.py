@@ -328,8 +328,9 @@ def _planned_schedule(assembly: Assembly, parts: Sequence[_Part]) -> PlannedSche
     at = _points(length.iterations) if schedules is not None and length.iterations else ()
     curves = []
     for name, option, index, values in schedules.values_at(at) if schedules is not None and at else ():
-        part = next(p for p in reversed(parts) if p.wrapper_name == name and p.first_group <= index)
-        curves.append(Curve(part.name, index - part.first_group, option, tuple(values)))
+        part = next((p for p in reversed(parts) if p.wrapper_name == name and p.first_group <= index), None)
+        owner, first = (part.name, part.first_group) if part else (name, 0)
+        curves.append(Curve(owner, index - first, option, tuple(values)))
     return PlannedSchedule(length.epoch_length, length.iterations, length.epochs, length.updates, at, tuple(curves))
 
 

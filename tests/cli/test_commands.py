@@ -120,6 +120,38 @@ def test_inspect_as_json_has_what_the_contract_says(capsys: Captured) -> None:
     }
 
 
+ALONE = """\
+alone: no model
+
+4 iterations in 2 epochs of 2, 4 updates; scheduled options at some iterations:
+iteration  epoch     lr  betas[0]
+        1      1   0.01      0.45
+        2      1   0.01      0.45
+        3      2  0.001       0.9
+        4      2  0.001       0.9
+"""
+
+
+def test_the_schedule_alone_needs_neither_model_nor_data(capsys: Captured) -> None:
+    job = """
+    [train_cfg]
+    max_epochs = 2
+    epoch_length = 2
+    [optim_wrapper.optimizer]
+    type = "Adam"
+    lr = 0.01
+    [[param_scheduler]]
+    type = "MultiStepLR"
+    milestones = [1]
+    [[param_scheduler]]
+    type = "LinearMomentum"
+    start_factor = 0.5
+    """
+    Path("alone.toml").write_text(job, "utf-8")
+    assert exit_code(["inspect", "alone.toml"]) == 0
+    assert capsys.readouterr().out == ALONE
+
+
 def test_inspect_takes_a_run(capsys: Captured) -> None:
     exit_code(["run", "blobs.toml"])
     folder = capsys.readouterr().out.strip()
