@@ -102,7 +102,9 @@ def test_without_the_package_the_message_says_how_to_get_it(monkeypatch: pytest.
 
 
 def test_another_number_type_is_converted() -> None:
-    save_file({name: value.half() if value.is_floating_point() else value for name, value in state().items()}, "h.safetensors")
+    save_file(
+        {name: value.half() if value.is_floating_point() else value for name, value in state().items()}, "h.safetensors"
+    )
     model = net()
     load(model, "h.safetensors", strict=True)
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
@@ -131,7 +133,14 @@ def test_what_does_not_fit_is_counted_and_keeps_its_values() -> None:
     told = load(model, "weights.pth")
     assert (told.loaded, told.missing, told.left_over) == (7, ("0.bias",), ("4.weight",))
     assert told.other_shape == ("2.weight: (5, 3), (2, 3)",)
-    assert equal(model, {"0.weight": saved["0.weight"], "0.bias": net().state_dict()["0.bias"], "2.weight": net().state_dict()["2.weight"]})
+    assert equal(
+        model,
+        {
+            "0.weight": saved["0.weight"],
+            "0.bias": net().state_dict()["0.bias"],
+            "2.weight": net().state_dict()["2.weight"],
+        },
+    )
     sentence = (
         "7 tensors loaded from weights.pth, 1 missing in it ('0.bias'), 1 left over ('4.weight'), "
         "1 of another shape ('2.weight: (5, 3), (2, 3)')"
@@ -206,7 +215,9 @@ def test_a_damaged_file_is_told(name: str) -> None:
     torch.save(state(), "cut.pth")
     contents = {"empty": b"", "text": b"no weights at all", "cut": Path("cut.pth").read_bytes()[:500]}
     Path(name).write_bytes(contents[name.partition(".")[0]])
-    with pytest.raises(JobError, match=f"^job.load_from: {name} cannot be read as weights: it is damaged, or something else"):
+    with pytest.raises(
+        JobError, match=f"^job.load_from: {name} cannot be read as weights: it is damaged, or something else"
+    ):
         load(net(), name)
 
 
@@ -248,7 +259,12 @@ Initial weights: 2 tensors loaded from start.pth, 1 missing in it ('3.bias'), 1 
 
 def test_the_page_of_the_plan_counts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_blobs(tmp_path)
-    weights = {"1.weight": torch.zeros(16, 8), "1.bias": torch.zeros(16), "3.weight": torch.zeros(4, 16), "9.bias": torch.zeros(1)}
+    weights = {
+        "1.weight": torch.zeros(16, 8),
+        "1.bias": torch.zeros(16),
+        "3.weight": torch.zeros(4, 16),
+        "9.bias": torch.zeros(1),
+    }
     torch.save(weights, "start.pth")
     arguments = ["blobs.toml", "--set", 'job.load_from={path="start.pth", strict=false}']
     assert exit_code(["inspect", *arguments]) == 0

@@ -73,6 +73,8 @@ def read_job(path: str, overrides: tuple[str, ...], unset: tuple[str, ...]) -> J
 
     file = Path(path)
     job = load_job(file / "job.toml" if (file / "summary.json").is_file() else file, overrides, unset)
+    for dropped in job.dropped:
+        output.say(f"note: {dropped}")
     _tell_claims(job)
     return job
 

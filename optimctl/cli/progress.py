@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from optimctl.cli import output
+from optimctl.plan.page import run_length
 from optimctl.train.hooks import Hook
 from optimctl.train.loop import record_text
 
@@ -101,7 +102,7 @@ def trial_text(trial: Trial) -> str:
 
 def _opening(run: Run) -> str:
     where = f", written to {run.folder.path}" if run.folder else ""
-    text = f"{run.job.name}: {run.iterations} iterations in {run.epochs} epochs on {run.assembly.device}{where}"
+    text = f"{run.job.name}: {run_length(run.iterations, run.epoch_length)} on {run.assembly.device}{where}"
     return f"{text}\n{run.assembly.weights}" if run.assembly.weights else text
 
 
@@ -112,7 +113,7 @@ def _epoch(run: Run) -> str:
 def _speed(run: Run) -> str:
     speed = run.iteration / max(run.seconds - run.seconds_before, 1e-9)
     left = (run.iterations - run.iteration) / max(speed, 1e-9)
-    return f"{speed:.1f} it/s  {_duration(left)} left"
+    return f"{speed:.1f} it/s" + (f"  {_duration(left)} left" if left else "")
 
 
 def _duration(seconds: float) -> str:

@@ -350,7 +350,7 @@ class ParamwiseCfg(Table):
     )
     bias_decay_mult: Multiplier | None = documented(
         None,
-        "Multiplies the weight decay of biases, but those of norm layers, depth-wise convolutions and offset layers.",
+        "Multiplies the weight decay of biases, but those of offset layers, and those of norm layers where `norm_decay_mult` is given.",
         "factor",
     )
     norm_decay_mult: Multiplier | None = documented(

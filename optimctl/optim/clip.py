@@ -24,6 +24,9 @@ class ClipNorm:
     norm_type: float = 2.0
     error_if_nonfinite: bool = False
 
+    def __str__(self) -> str:
+        return f"gradients clipped to a norm of {self.max_norm:g}"
+
     def __call__(self, parameters: Sequence[Tensor]) -> Tensor | None:
         """Clip in place; returns the norm before clipping, a scalar on the gradients' device."""
         norm: Tensor = clip_grad_norm_(_clippable(parameters), self.max_norm, self.norm_type, self.error_if_nonfinite)
@@ -35,6 +38,9 @@ class ClipValue:
     """Each element of each gradient is cut to [-clip_value, clip_value] (``torch.nn.utils.clip_grad_value_``)."""
 
     clip_value: float
+
+    def __str__(self) -> str:
+        return f"gradients clipped to values of {self.clip_value:g}"
 
     def __call__(self, parameters: Sequence[Tensor]) -> Tensor | None:
         """Clip in place; there is no norm to return."""

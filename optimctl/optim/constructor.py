@@ -18,9 +18,9 @@ from optimctl.errors import JobError, Key, Problem, listing, nearest
 from optimctl.job.hints import with_hint
 from optimctl.job.schema import ConstructorTable, OptimWrappers, OptimWrapperTable, read_optim_wrapper, read_paramwise
 from optimctl.optim.multi import OptimWrapperDict
-from optimctl.optim.options import Options
+from optimctl.optim.options import Options, Walked
 from optimctl.optim.rules import NOT_OPTIONS, OPTIMIZER, PARAMWISE, Rules
-from optimctl.optim.takes import check_takes, is_torchs
+from optimctl.optim.takes import check_takes, is_torchs, maybe_sparse
 from optimctl.optim.walk import undecayed, unwrapped, walk
 from optimctl.optim.wrapper import OptimWrapper
 
@@ -59,6 +59,8 @@ class DefaultOptimWrapperConstructor:
         self.arguments = _checked_arguments(self.optimizer, optimizer)
         self.paramwise_cfg = paramwise_cfg or {}
         self.rules: Rules
+        self.sparse: Sequence[Walked] = ()
+        """The parameters whose gradients may be sparse, known once the model was walked."""
 
     def __call__(self, model: nn.Module) -> OptimWrapper:
         """The wrapper for ``model``; each of its trainable parameters is in exactly one group."""
@@ -80,11 +82,11 @@ class DefaultOptimWrapperConstructor:
         None where no parameter is left to train.
         """
         self.prepare(model)
+        walked = [met for met in walk(model) if only is None or met.name in only]
+        self.sparse = maybe_sparse(walked)
         options: dict[str, Options] = {}
         groups = _Groups(self.arguments)
-        for met in walk(model):
-            if only is not None and met.name not in only:
-                continue
+        for met in walked:
             wanted = options[met.name] = self.options(met.name, met.parameter, met.module, met.parents)
             if wanted.frozen:
                 met.parameter.requires_grad_(False)
@@ -93,7 +95,7 @@ class DefaultOptimWrapperConstructor:
         tables = groups.tables()
         if not tables:
             return None, options
-        check_takes(self.optimizer.object, model, tables, self.arguments)
+        check_takes(self.optimizer.object, self.sparse, tables, self.arguments)
         optimizer = self.build(model, tables)
         _check_known(self.rules, options, self.arguments, optimizer)
         return optimizer, options
@@ -121,7 +123,7 @@ class DefaultOptimWrapperConstructor:
     def build(self, model: nn.Module, groups: list[dict[str, Any]]) -> Optimizer:
         """The optimizer over ``groups``, fused where the class, the device, the dtypes and the gradients allow it."""
         names = [group.pop("param_names") for group in groups]
-        optimizer = _fused(self.optimizer, self.arguments, model, groups)
+        optimizer = _fused(self.optimizer, self.arguments, self.sparse, groups)
         if optimizer is None:
             optimizer = plugins.call(self.optimizer, (OPTIMIZER,), self.arguments, groups)
         if not isinstance(optimizer, Optimizer):
@@ -176,6 +178,10 @@ def _hashable(value: Any) -> Any:
 
 def _checked_arguments(optimizer: LoadedPlugin, table: Mapping[str, Any]) -> dict[str, Any]:
     """The optimizer's arguments: names held against its signature, ``lr`` and ``weight_decay`` checked, arrays made tuples."""
+    taken = next(iter(optimizer.signature.parameters), None) if optimizer.signature else None
+    if taken in table and "param" not in str(taken):
+        message = f"the first argument of {optimizer}, '{taken}', would get the parameters; its class must take `params` first"
+        raise JobError.single((OPTIMIZER, str(taken)), message, "given-argument")
     problems = [
         with_hint("optimizers", one) for one in plugins.argument_problems(optimizer, (OPTIMIZER,), table, given=1)
     ]
@@ -212,11 +218,11 @@ def _defaults(optimizer: LoadedPlugin) -> dict[str, Any]:
 
 
 def _fused(
-    optimizer: LoadedPlugin, arguments: Mapping[str, Any], model: nn.Module, groups: list[dict[str, Any]]
+    optimizer: LoadedPlugin, arguments: Mapping[str, Any], sparse: Sequence[Walked], groups: list[dict[str, Any]]
 ) -> Optimizer | None:
     """The optimizer with ``fused=True``, or None where the job chose otherwise, or it cannot be."""
     chosen = any(arguments.get(name) is not None for name in IMPLEMENTATIONS)
-    if chosen or not _can_be_fused(optimizer, arguments, model, groups):
+    if chosen or not _can_be_fused(optimizer, arguments, sparse, groups):
         return None
     try:
         fused: Optimizer = optimizer.object([dict(group) for group in groups], **arguments, fused=True)
@@ -242,7 +248,7 @@ def _start_momentum(optimizer: Optimizer, *_: Any) -> None:
 
 
 def _can_be_fused(
-    optimizer: LoadedPlugin, arguments: Mapping[str, Any], model: nn.Module, groups: list[dict[str, Any]]
+    optimizer: LoadedPlugin, arguments: Mapping[str, Any], sparse: Sequence[Walked], groups: list[dict[str, Any]]
 ) -> bool:
     """Whether torch has one kernel for a whole step of this class, on these devices, dtypes and kinds of gradient."""
     if not is_torchs(optimizer.object) or optimizer.signature is None or "fused" not in optimizer.signature.parameters:
@@ -251,8 +257,7 @@ def _can_be_fused(
     fit = all(p.is_floating_point() and p.device.type in FUSED_DEVICES for p in parameters)
     if optimizer.object is SGD and any({**arguments, **group}.get("dampening") for group in groups):
         return False  # its first step is not dampened, which `_start_momentum` cannot say
-    perhaps_sparse = {id(met.parameter) for met in walk(model) if getattr(met.module, "sparse", False)}
-    return fit and perhaps_sparse.isdisjoint(map(id, parameters))
+    return fit and {id(met.parameter) for met in sparse}.isdisjoint(map(id, parameters))
 
 
 def _name_groups(optimizer: Optimizer, groups: list[dict[str, Any]], names: list[list[str]]) -> None:

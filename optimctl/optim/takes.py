@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from torch import nn, optim
 
 from optimctl.errors import JobError, listing
 from optimctl.optim.rules import OPTIMIZER, PARAMWISE
-from optimctl.optim.walk import walk
+
+if TYPE_CHECKING:
+    from optimctl.optim.options import Walked
 
 TAKE_SPARSE = (optim.SGD, optim.Adagrad, optim.SparseAdam, optim.LBFGS)
 """The optimizers of torch that step on sparse gradients."""
@@ -17,12 +19,13 @@ ROUTE = "give them another optimizer, with the constructor Routes"
 
 
 def check_takes(
-    optimizer: Any, model: nn.Module, groups: Sequence[Mapping[str, Any]], arguments: Mapping[str, Any]
+    optimizer: Any, sparse: Sequence[Walked], groups: Sequence[Mapping[str, Any]], arguments: Mapping[str, Any]
 ) -> None:
     """Refuse parameters that an optimizer of torch cannot train.
 
     Args:
         optimizer: The class.
+        sparse: What ``maybe_sparse`` found.
         groups: ``params``, ``param_names`` and the options in which a group differs from ``arguments``.
         arguments: What the optimizer is called with.
 
@@ -35,7 +38,7 @@ def check_takes(
         message = f"LBFGS has one group of parameters, and these rules make {len(groups)}; take them out"
         raise JobError.single((PARAMWISE,), message, "one-group")
     names = {id(p): name for group in groups for p, name in _named(group)}
-    sparse = _sparse(model)
+    embeddings = {id(met.parameter) for met in sparse if isinstance(met.module, (nn.Embedding, nn.EmbeddingBag))}
     if optimizer is optim.Muon:
         _refuse(
             [name for group in groups for p, name in _named(group) if p.ndim != 2],
@@ -43,17 +46,22 @@ def check_takes(
             ROUTE,
         )
     elif optimizer is optim.SparseAdam:
-        dense = [name for identity, name in names.items() if identity not in sparse]
+        dense = [name for identity, name in names.items() if identity not in embeddings]
         _refuse(dense, "SparseAdam trains embeddings made with sparse = true only, and these are none", ROUTE)
     elif optimizer not in TAKE_SPARSE:
         way = f"use SparseAdam, SGD or Adagrad for them ({ROUTE}), or make the embeddings dense"
-        embeddings = [name for identity, name in names.items() if identity in sparse]
-        _refuse(embeddings, f"{optimizer.__name__} cannot step on sparse gradients", way)
-    elif sparse:
+        own = [name for identity, name in names.items() if identity in embeddings]
+        _refuse(own, f"{optimizer.__name__} cannot step on sparse gradients", way)
+    elif embeddings:
         decayed = [group for group in groups if {**arguments, **group}.get("weight_decay")]
-        embeddings = [name for group in decayed for p, name in _named(group) if id(p) in sparse]
+        own = [name for group in decayed for p, name in _named(group) if id(p) in embeddings]
         way = "give them decay_mult = 0 in paramwise_cfg.custom_keys"
-        _refuse(embeddings, f"{optimizer.__name__} cannot decay weights whose gradients are sparse", way)
+        _refuse(own, f"{optimizer.__name__} cannot decay weights whose gradients are sparse", way)
+
+
+def maybe_sparse(walked: Iterable[Walked]) -> list[Walked]:
+    """The parameters whose gradients may be sparse: those of embeddings made so, and of anything else that says ``sparse``."""
+    return [met for met in walked if vars(met.module).get("sparse")]
 
 
 def is_torchs(optimizer: Any) -> bool:
@@ -68,12 +76,3 @@ def _refuse(names: Sequence[str], why: str, way_out: str) -> None:
 
 def _named(group: Mapping[str, Any]) -> Iterator[tuple[nn.Parameter, str]]:
     return zip(group["params"], group["param_names"], strict=True)
-
-
-def _sparse(model: nn.Module) -> set[int]:
-    """The parameters whose gradients are sparse, by identity: the weights of embeddings made so."""
-    return {
-        id(met.parameter)
-        for met in walk(model)
-        if isinstance(met.module, (nn.Embedding, nn.EmbeddingBag)) and met.module.sparse
-    }

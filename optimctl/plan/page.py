@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 
 NAMES_SHOWN = 3
 ROWS_OF_SCHEDULE = 12
-_USUAL = (None, False)
+FIRST = ("lr", "weight_decay", "momentum", "betas")
+"""The options that everybody looks for: always shown where there are some, and in this order."""
 
 
 def plan_page(plan: Plan) -> Iterator[RenderableType]:
@@ -71,11 +73,20 @@ def _optimizer_line(optimizer: PlannedOptimizer, named: bool) -> str:
     name = f"{optimizer.name}: " if named else ""
     parts = [f"{name}{optimizer.type} ({optimizer.distribution or 'own'}), {optimizer.implementation}"]
     if optimizer.updates is not None:
-        parts.append(f"{optimizer.updates:,} updates")
+        parts.append(_count(optimizer.updates, "update"))
+    parts += optimizer.how
     if optimizer.state_bytes is not None:
-        parts.append(f"{optimizer.state_bytes / 2**20:,.2f} MiB of state")
-    count = len(optimizer.groups)
-    return ", ".join(parts) + f", {count} group{'s' if count != 1 else ''} before any schedule:"
+        parts.append(f"{_size(optimizer.state_bytes)} of state" if optimizer.state_bytes else "no state")
+    return f"{', '.join(parts)}. {_count(len(optimizer.groups), 'group')} before any schedule:"
+
+
+def _size(count: int) -> str:
+    """Bytes in the largest unit that keeps the number above 1."""
+    for unit in ("bytes", "KiB", "MiB"):
+        if count < 1024:
+            return f"{count:,.4g} {unit}"
+        count /= 1024  # type: ignore[assignment]
+    return f"{count:,.4g} GiB"
 
 
 def _groups_table(optimizer: PlannedOptimizer) -> Table:
@@ -93,9 +104,10 @@ def _groups_table(optimizer: PlannedOptimizer) -> Table:
 
 
 def _options_worth_showing(groups: Sequence[Group]) -> list[str]:
-    """All options but those that are off everywhere."""
+    """The first ones, then all others but those that are off everywhere."""
     names = dict.fromkeys(option for group in groups for option in group.options)
-    return [name for name in names if any(group.options.get(name) not in _USUAL for group in groups)]
+    used = [name for name in names if any(group.options.get(name) not in (None, False, 0) for group in groups)]
+    return [name for name in FIRST if name in names] + [name for name in used if name not in FIRST]
 
 
 def _names(names: Sequence[str]) -> str:
@@ -107,9 +119,22 @@ def _length_line(plan: Plan) -> str:
     schedule = plan.schedule
     if schedule.iterations is None:
         return "The length of the run is not given."
-    epochs = f" in {schedule.epochs} epochs of {schedule.epoch_length}" if schedule.epoch_length else ""
-    text = f"{schedule.iterations:,} iterations{epochs}, {schedule.updates:,} updates"
+    text = f"{run_length(schedule.iterations, schedule.epoch_length)}, {_count(schedule.updates or 0, 'update')}"
     return f"{text}; scheduled options at some iterations:" if schedule.curves else f"{text}; nothing is scheduled."
+
+
+def run_length(iterations: int, epoch_length: int | None) -> str:
+    """``276 iterations in 12 epochs of 23``; a part of an epoch is told as such."""
+    text = _count(iterations, "iteration")
+    if not epoch_length:
+        return text
+    whole, rest = divmod(iterations, epoch_length)
+    epochs = _count(whole, "epoch") if not rest else f"{iterations / epoch_length:.2f} epochs"
+    return f"{text} in {epochs} of {epoch_length:,}"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
 
 
 def _schedule_table(plan: Plan) -> Table:
@@ -118,7 +143,7 @@ def _schedule_table(plan: Plan) -> Table:
     table = Table(box=None, pad_edge=False, show_edge=False)
     for heading in ("iteration", "epoch", *curves):
         table.add_column(heading, justify="right")
-    for row in _rows(len(schedule.at)):
+    for row in _rows(list(curves.values()), len(schedule.at)):
         iteration = schedule.at[row]
         epoch = str(iteration // schedule.epoch_length + 1) if schedule.epoch_length else ""
         table.add_row(str(iteration + 1), epoch, *(number(values[row]) for values in curves.values()))
@@ -139,8 +164,17 @@ def _distinct(plan: Plan) -> dict[str, Sequence[float]]:
     }
 
 
-def _rows(points: int) -> list[int]:
-    """A few of the plan's points, evenly spread, the first and the last among them."""
+def _rows(curves: Sequence[Sequence[float]], points: int) -> list[int]:
+    """A few of the plan's points: the first, the last, some between them, and those where a curve turns."""
     if points <= ROWS_OF_SCHEDULE:
         return list(range(points))
-    return sorted({round(index * (points - 1) / (ROWS_OF_SCHEDULE - 1)) for index in range(ROWS_OF_SCHEDULE)})
+    even = {round(index * (points - 1) / (ROWS_OF_SCHEDULE - 1)) for index in range(ROWS_OF_SCHEDULE)}
+    turns = sorted({turn for values in curves for turn in _turns(values)})
+    return sorted(even | set(turns[:ROWS_OF_SCHEDULE]))
+
+
+def _turns(values: Sequence[float]) -> Iterator[int]:
+    """Where a curve begins or ends to rise, to fall or to rest; a staircase, which does all the time, has no turns."""
+    signs = [(after > before) - (after < before) for before, after in itertools.pairwise(values)]
+    turns = [index for index, (before, after) in enumerate(itertools.pairwise(signs), 1) if before != after]
+    yield from turns if len(turns) <= ROWS_OF_SCHEDULE else ()

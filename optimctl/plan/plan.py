@@ -55,6 +55,8 @@ class PlannedOptimizer:
     """What the optimizer will remember; None where its class does not say."""
     updates: int | None
     groups: tuple[Group, ...]
+    how: tuple[str, ...]
+    """What else there is to a step: accumulation, clipping, precision; for the page."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,7 @@ class Plan:
         return {
             "job": self.job.plain(),
             "model": vars(self.model) if self.model else None,
-            "optimizers": [{**vars(o), "groups": [_group_json(g) for g in o.groups]} for o in self.optimizers],
+            "optimizers": [_optimizer_json(optimizer) for optimizer in self.optimizers],
             "parameters": [self._parameter_json(parameter) for parameter in self.parameters],
             "frozen": list(self.frozen),
             "schedule": {
@@ -156,13 +158,14 @@ def make_plan(assembly: Assembly) -> Plan:
     """The plan of an assembled job; parts that the job lacks are left out."""
     job, model = assembly.job, assembly.model
     parts = [] if assembly.wrapper is None else list(_parts(assembly.wrapper))
+    names = {} if model is None else {id(met.parameter): met.name for met in walk(unwrapped(model))}
     parameters, frozen = _planned_parameters(model, parts)
     return Plan(
         job=job,
         device=assembly.device,
         model=None if model is None else _planned_model(job, model),
         weights=assembly.weights,
-        optimizers=tuple(_planned_optimizer(part, assembly.length.iterations) for part in parts),
+        optimizers=tuple(_planned_optimizer(part, assembly.length.iterations, names) for part in parts),
         parameters=parameters,
         frozen=frozen,
         schedule=_planned_schedule(assembly, parts),
@@ -215,14 +218,14 @@ def _planned_model(job: Job, model: nn.Module) -> PlannedModel:
     return PlannedModel(kind, len(sizes), sum(size for size, _ in sizes), trainable)
 
 
-def _planned_optimizer(part: _Part, iterations: int | None) -> PlannedOptimizer:
+def _planned_optimizer(part: _Part, iterations: int | None, names: Mapping[int, str]) -> PlannedOptimizer:
     optimizer = part.optimizer
     groups = tuple(
         Group(
             options=start_options(group),
             tensors=len(group["params"]),
             parameters=sum(parameter.numel() for parameter in group["params"]),
-            names=tuple(part.full_name(name) for name in group.get("param_names", ())),
+            names=tuple(names[id(parameter)] for parameter in group["params"] if id(parameter) in names),
         )
         for group in optimizer.param_groups
     )
@@ -234,7 +237,20 @@ def _planned_optimizer(part: _Part, iterations: int | None) -> PlannedOptimizer:
         state_bytes=state_bytes(optimizer),
         updates=None if iterations is None else -(-iterations // part.wrapper.accumulative_counts),
         groups=groups,
+        how=tuple(_how(part.wrapper)),
     )
+
+
+def _how(wrapper: OptimWrapper) -> Iterator[str]:
+    """What a step is beside the optimizer's own, where it is not the plainest."""
+    if wrapper.accumulative_counts > 1:
+        yield f"one every {wrapper.accumulative_counts} iterations"
+    clip = getattr(wrapper, "clip", None)
+    if clip is not None:
+        yield str(clip)
+    dtype = getattr(wrapper, "dtype", None)
+    if dtype is not None:
+        yield f"forward in {str(dtype).removeprefix('torch.')}"
 
 
 def start_options(group: Mapping[str, Any]) -> dict[str, Any]:
@@ -339,6 +355,11 @@ def _points(iterations: int) -> tuple[int, ...]:
     if iterations <= MOST_POINTS:
         return tuple(range(iterations))
     return tuple(round(index * (iterations - 1) / (MOST_POINTS - 1)) for index in range(MOST_POINTS))
+
+
+def _optimizer_json(optimizer: PlannedOptimizer) -> dict[str, Any]:
+    fields = {name: value for name, value in vars(optimizer).items() if name != "how"}
+    return {**fields, "groups": [_group_json(group) for group in optimizer.groups]}
 
 
 def _group_json(group: Group) -> dict[str, Any]:

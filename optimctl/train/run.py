@@ -141,6 +141,7 @@ def default_work_dir(job: Job) -> Path:
 def qualified(job: Job) -> dict[str, Any]:
     """The resolved job with every plugin as ``distribution/Name``, so that it means the same wherever it is read."""
     plain = job.plain()
+    plain["job"] = {"name": job.name, **plain.get("job", {})}
     for key, table in plugin_tables(job):
         claim = answering(table)
         if claim is not None and "/" not in table.type:

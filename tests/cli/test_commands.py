@@ -29,7 +29,7 @@ def test_run_prints_the_folder_and_nothing_else_to_stdout(capsys: Captured) -> N
     (folder,) = Path("here").iterdir()
     assert out == f"{folder}\n"
     lines = err.splitlines()
-    assert lines[0] == f"blobs: 21 iterations in 3 epochs on cpu, written to {folder}"
+    assert lines[0] == f"blobs: 21 iterations in 3 epochs of 7 on cpu, written to {folder}"
     assert lines[1].startswith("epoch 1  iteration 2  train  loss ")
     assert lines[-1].startswith("epoch 3  iteration 21  val  loss ")
 
@@ -37,10 +37,11 @@ def test_run_prints_the_folder_and_nothing_else_to_stdout(capsys: Captured) -> N
 DRY = """\
 blobs: MLP, 195 parameters in 4 tensors, all trainable, on cpu
 
-SGD (optimctl), fused, 11 updates, 0.00 MiB of state, 2 groups before any schedule:
-group  tensors  parameters   lr  momentum  names
-    0        2         176  0.1       0.9  1.weight, 3.weight
-    1        2          19  0.2       0.9  1.bias, 3.bias
+SGD (optimctl), fused, 11 updates, one every 2 iterations, gradients clipped to a norm of 1, 780 bytes of state. \
+2 groups before any schedule:
+group  tensors  parameters   lr  weight_decay  momentum  names
+    0        2         176  0.1             0       0.9  1.weight, 3.weight
+    1        2          19  0.2             0       0.9  1.bias, 3.bias
 
 21 iterations in 3 epochs of 7, 11 updates; scheduled options at some iterations:
 iteration  epoch  lr of group 0  lr of group 1
@@ -48,10 +49,12 @@ iteration  epoch  lr of group 0  lr of group 1
         3      1          0.055           0.11
         5      1            0.1            0.2
         6      1            0.1            0.2
+        7      1            0.1            0.2
         8      2          0.075           0.15
        10      2          0.075           0.15
        12      2          0.075           0.15
        14      2          0.075           0.15
+       15      3          0.025           0.05
        16      3          0.025           0.05
        17      3          0.025           0.05
        19      3          0.025           0.05

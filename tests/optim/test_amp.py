@@ -128,7 +128,9 @@ def test_a_closure_is_evaluated_in_the_short_type() -> None:
     wrapper.update_by_closure(compute_loss)
     assert seen == {torch.bfloat16}
     assert compute_loss().item() < 0.5 * before
-    with pytest.raises(JobError, match='dtype: LBFGS evaluates the loss itself, which float16 does not allow; use "bfloat16"'):
+    with pytest.raises(
+        JobError, match='dtype: LBFGS evaluates the loss itself, which float16 does not allow; use "bfloat16"'
+    ):
         wrap(model, "LBFGS", dtype="float16")
 
 
@@ -140,7 +142,9 @@ def test_a_closure_is_evaluated_in_the_short_type() -> None:
 def test_an_overflow_is_skipped_and_counted(optimizer: str, clip: dict[str, Any] | None) -> None:
     model = small()
     options = {"clip_grad": clip} if clip else {}
-    wrapper = wrap(model, optimizer, dtype="float16", loss_scale={"init_scale": HUGE, "backoff_factor": 0.25}, **options)
+    wrapper = wrap(
+        model, optimizer, dtype="float16", loss_scale={"init_scale": HUGE, "backoff_factor": 0.25}, **options
+    )
     before = weights(model)
     for batch in inputs(3):
         step(model, wrapper, batch)
@@ -261,7 +265,9 @@ def test_a_run_that_was_interrupted_goes_on_equal(tmp_path: Path) -> None:
     job = blobs(tmp_path, AMP, FLOAT16, f"optim_wrapper.loss_scale={{init_scale={2.0**30}}}")
     straight, first, second = (Run(assemble(job, for_run=True)) for _ in range(3))
     straight.train()
-    first.hooks.methods["after_iteration"].append(lambda run: setattr(run, "stop_signal", 15 if run.iteration == 9 else None))
+    first.hooks.methods["after_iteration"].append(
+        lambda run: setattr(run, "stop_signal", 15 if run.iteration == 9 else None)
+    )
     first.train()
     second.load_state_dict(copy.deepcopy(first.state_dict()))
     second.train()

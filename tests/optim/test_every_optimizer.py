@@ -77,7 +77,9 @@ def model_for(name: str) -> nn.Module | None:
 def job_for(folder: Path, name: str, *overrides: str, **options: Any) -> Job:
     settings = {"type": name, **(options or CLASSES[name])}
     optimizer = [f"optim_wrapper.optimizer.{key}={json.dumps(value)}" for key, value in settings.items()]
-    unclipped = ["optim_wrapper.clip_grad.max_norm=inf"] if name == "LBFGS" else []  # a line search needs true gradients
+    unclipped = (
+        ["optim_wrapper.clip_grad.max_norm=inf"] if name == "LBFGS" else []
+    )  # a line search needs true gradients
     return blobs(folder, *optimizer, *unclipped, *overrides)
 
 
@@ -234,7 +236,9 @@ def test_lbfgs_lowers_the_loss_in_a_few_iterations(tmp_path: Path) -> None:
 
 def test_a_record_inside_a_window_has_no_loss_to_tell(tmp_path: Path) -> None:
     folder = run(job_for(tmp_path, "LBFGS", "log.interval=1"))
-    with_loss = [record["iteration"] for record in read_records(folder) if "loss" in record and record["split"] == "train"]
+    with_loss = [
+        record["iteration"] for record in read_records(folder) if "loss" in record and record["split"] == "train"
+    ]
     assert with_loss == [*range(2, 21, 2), 21]
 
 

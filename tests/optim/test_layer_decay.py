@@ -251,7 +251,9 @@ def test_a_constructor_can_build_on_it() -> None:
 
 def test_in_a_job_the_plan_shows_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    model = nn.Sequential(nn.Linear(8, 4), nn.Sequential(*(nn.Sequential(nn.Linear(4, 4)) for _ in range(2))), nn.Linear(4, 3))
+    model = nn.Sequential(
+        nn.Linear(8, 4), nn.Sequential(*(nn.Sequential(nn.Linear(4, 4)) for _ in range(2))), nn.Linear(4, 3)
+    )
     extra = '[optim_wrapper.constructor]\ntype = "LayerDecayOptimWrapperConstructor"\n[optim_wrapper.paramwise_cfg]\ndecay_rate = 0.5\n'
     plan = json.loads(json.dumps(make_plan(assemble(blobs(tmp_path, extra=extra), model=model)).as_json()))
     assert [(group["options"]["lr"], group["names"][0]) for group in plan["optimizers"][0]["groups"]] == [

@@ -206,7 +206,12 @@ def test_the_plan_names_parameters_in_full_and_points_to_the_lines_of_each(job_o
         ["b.layer.weight"],
         ["b.layer.bias"],
     ]
-    assert [one["name"] for one in plan["parameters"]] == ["a.layer.weight", "a.layer.bias", "b.layer.weight", "b.layer.bias"]
+    assert [one["name"] for one in plan["parameters"]] == [
+        "a.layer.weight",
+        "a.layer.bias",
+        "b.layer.weight",
+        "b.layer.bias",
+    ]
     lines = JOB.splitlines()
     decided = {
         (one["name"], reason["option"]): (reason["key"], lines[reason["line"] - 1], reason["lost"])
@@ -302,9 +307,7 @@ def test_inspect_shows_a_table_for_each(job_of: Callable[..., Job], capsys: pyte
         ),
     ],
 )
-def test_mistakes_are_told_with_their_places(
-    job_of: Callable[..., Job], change: tuple[str, str], message: str
-) -> None:
+def test_mistakes_are_told_with_their_places(job_of: Callable[..., Job], change: tuple[str, str], message: str) -> None:
     job_of()
     Path("duel.toml").write_text(JOB.replace(*change), "utf-8")
     with pytest.raises(JobError) as caught:
@@ -313,7 +316,9 @@ def test_mistakes_are_told_with_their_places(
 
 
 def test_the_mistakes_of_all_are_told_at_once(job_of: Callable[..., Job]) -> None:
-    job = job_of("optim_wrapper.a.optimizer.lr=-1", "optim_wrapper.b.clip_grad.max_norm=1", "optim_wrapper.b.optimizer.lr=-2")
+    job = job_of(
+        "optim_wrapper.a.optimizer.lr=-1", "optim_wrapper.b.clip_grad.max_norm=1", "optim_wrapper.b.optimizer.lr=-2"
+    )
     with pytest.raises(JobError) as caught:
         assemble(job, model=Pair())
     assert [problem.key[1] for problem in caught.value.problems] == ["a", "b"]
@@ -366,7 +371,9 @@ def test_it_refuses_what_is_meant_for_one(method: str) -> None:
     with pytest.raises(OptimctlError) as caught:
         getattr(ours, method)(*arguments)
     call = "step()" if method == "step" else f"{method}(loss)"
-    assert str(caught.value) == f"there are several optimizers; write optim_wrapper[NAME].{call}, NAME being one of a, b"
+    assert (
+        str(caught.value) == f"there are several optimizers; write optim_wrapper[NAME].{call}, NAME being one of a, b"
+    )
 
 
 def test_state_goes_by_name_and_an_unknown_name_is_no_attribute() -> None:

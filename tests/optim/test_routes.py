@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from optimctl.assemble import assemble
@@ -145,6 +147,85 @@ def test_a_frozen_parameter_is_in_no_part() -> None:
     with pytest.raises(JobError) as caught:
         wrap(model, route(0.4, names=["4."]))
     assert str(caught.value) == "optimizer: no parameter is left to train: all are frozen"
+
+
+# --- whatever the constructor, groups partition the parameters
+
+
+class Leaf(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.fc = nn.LayerNorm(2), nn.Linear(2, 2)
+
+
+@st.composite
+def models(draw: st.DrawFn) -> nn.Module:
+    """Numbered blocks in two sub-modules, some of them frozen, with a parameter that both use."""
+    model = nn.Module()
+    for name in ("a", "b"):
+        depth = draw(st.integers(1, 3))
+        setattr(model, name, nn.Sequential(*(Leaf() for _ in range(depth))))
+    if draw(st.booleans()):
+        model.a[0].fc.weight = model.a[-1].fc.weight  # type: ignore[index, union-attr, operator]
+    for parameter in model.parameters():
+        parameter.requires_grad_(draw(st.integers(0, 4)) > 0)
+    return model
+
+
+RULES = st.fixed_dictionaries(
+    {},
+    optional={
+        "norm_decay_mult": st.sampled_from([0.0, 1.0]),
+        "bias_lr_mult": st.sampled_from([0.5, 1.0]),
+        "custom_keys": st.dictionaries(st.sampled_from(["a.", "b.0", "fc"]), st.just({"lr_mult": 0.1})),
+    },
+)
+MATCHES = st.fixed_dictionaries(
+    {},
+    optional={
+        "names": st.lists(st.sampled_from(["a.", "b.", "fc", "glob:*.bias"]), min_size=1, max_size=2),
+        "types": st.lists(st.sampled_from(["Linear", "LayerNorm"]), min_size=1, max_size=2),
+        "dimensions": st.lists(st.integers(1, 2), min_size=1, max_size=2),
+    },
+).filter(bool)
+
+
+@settings(max_examples=60)
+@given(
+    model=models(),
+    rules=RULES,
+    matches=st.lists(MATCHES, min_size=1, max_size=3),
+    which=st.sampled_from(["Default", "LayerDecay", "Routes"]),
+)
+def test_groups_partition_the_parameters(
+    model: nn.Module, rules: dict[str, Any], matches: list[dict[str, Any]], which: str
+) -> None:
+    table: dict[str, Any] = {"optimizer": {"type": "AdamW", "lr": 0.1}, "paramwise_cfg": rules}
+    if which == "LayerDecay":
+        table = {
+            **table,
+            "constructor": "LayerDecayOptimWrapperConstructor",
+            "paramwise_cfg": {**rules, "decay_rate": 0.5},
+        }
+    if which == "Routes":
+        routes = [{"match": match, "optimizer": {"type": "SGD"}, "paramwise_cfg": rules} for match in matches]
+        table = {**table, "constructor": {"type": "Routes", "routes": routes}}
+    try:
+        wrapper = build_optim_wrapper(model, table)
+    except JobError as error:
+        (problem,) = error.problems
+        assert problem.code in ("nothing-to-train", "route-matches-nothing")
+        return
+    assert isinstance(wrapper, OptimWrapper)
+    trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    names = [name for group in wrapper.param_groups for name in group["param_names"]]
+    assert sorted(names) == sorted(trained)
+    own = dict(model.named_parameters())
+    assert all(own[n] is p for g in wrapper.param_groups for n, p in zip(g["param_names"], g["params"], strict=True))
+    assert set(wrapper.options) == set(own)
+    if which != "Routes":  # equal situations give the very same options, which costs nothing
+        objects = {id(one): one for one in wrapper.options.values()}.values()
+        assert len(objects) == len({str((dict(one), one.reasons, one.matched, one.frozen)) for one in objects})
 
 
 # --- a step
@@ -300,7 +381,13 @@ def test_the_plan_shows_each_part_and_points_to_its_lines() -> None:
     key = "optim_wrapper.paramwise_cfg.bias_decay_mult"
     assert where["3.bias", "weight_decay"] == ("default", 1, key, "bias_decay_mult = 0.0")
     curves = {(one["optimizer"], one["group"]): one["values"][6] for one in plan["schedule"]["values"]}
-    assert curves == {("routes.0", 0): 0.1, ("routes.1", 0): 0.2, ("routes.1", 1): 0.1, ("default", 0): 0.02, ("default", 1): 0.02}
+    assert curves == {
+        ("routes.0", 0): 0.1,
+        ("routes.1", 0): 0.2,
+        ("routes.1", 1): 0.1,
+        ("default", 0): 0.02,
+        ("default", 1): 0.02,
+    }
 
 
 def test_a_rule_of_a_route_that_matches_nothing_is_told_at_its_line() -> None:

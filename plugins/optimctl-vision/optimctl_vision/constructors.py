@@ -12,11 +12,18 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from optimctl.optim import DefaultOptimWrapperConstructor, LayerDecayOptimWrapperConstructor, Options, OptimWrapper, Reason
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 from torch.optim import Optimizer
+
+from optimctl.optim import (
+    DefaultOptimWrapperConstructor,
+    LayerDecayOptimWrapperConstructor,
+    OptimWrapper,
+    Options,
+    Reason,
+)
 
 PARAMWISE = "paramwise_cfg"
 MULTIPLIERS = {"lr_mult": "lr", "decay_mult": "weight_decay"}
@@ -50,7 +57,9 @@ class TSMOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         rules = dict(paramwise_cfg or {})
         self.fc_lr5 = rules.pop("fc_lr5", False)
         if rules:
-            raise ValueError(f"paramwise_cfg has the unknown key '{next(iter(rules))}'; this constructor knows 'fc_lr5'")
+            raise ValueError(
+                f"paramwise_cfg has the unknown key '{next(iter(rules))}'; this constructor knows 'fc_lr5'"
+            )
         if not isinstance(self.fc_lr5, bool):
             raise ValueError(f"paramwise_cfg.fc_lr5 must be true or false, not {self.fc_lr5!r}")
         super().__init__(optim_wrapper_cfg)
@@ -110,7 +119,7 @@ class SwinOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     def __init__(self, optim_wrapper_cfg: Mapping[str, Any], paramwise_cfg: Mapping[str, Any] | None = None) -> None:
         rules = dict(paramwise_cfg or {})
         self._table: tuple[str, ...] = (PARAMWISE,)
-        if set(rules) == {"custom_keys"}:
+        if isinstance(rules.get("custom_keys"), Mapping) and len(rules) == 1:
             self._table, rules = (PARAMWISE, "custom_keys"), rules["custom_keys"]
         self.multipliers = {key: _read_rule(key, rule) for key, rule in rules.items()}
         super().__init__(optim_wrapper_cfg)
@@ -132,7 +141,9 @@ class SwinOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     def _multiply(self, chosen: Options, word: str, option: str, factors: Mapping[str, float]) -> Options:
         first, *others = factors
         if option not in chosen:
-            raise ValueError(f"{PARAMWISE}.{first}.{word}: there is nothing to multiply: the optimizer has no `{option}`")
+            raise ValueError(
+                f"{PARAMWISE}.{first}.{word}: there is nothing to multiply: the optimizer has no `{option}`"
+            )
         before = chosen.reasons.get(option, Reason())
         lost = () if before.key is None else (before.key, *before.lost)
         product = " x ".join(f"{factor:g} ({key})" for key, factor in factors.items())

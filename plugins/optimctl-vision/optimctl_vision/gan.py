@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from optimctl.optim import OptimWrapperDict
 from torch import Tensor, nn
 from torch.nn import functional
 
+from optimctl.optim import OptimWrapperDict
 from optimctl_vision.arguments import require_positive
 
 
@@ -36,9 +36,7 @@ class DigitsGAN(nn.Module):
         super().__init__()
         require_positive(latent=latent, width=width, depth=depth)
         self.latent = latent
-        self.generator = nn.Sequential(
-            *_perceptron(latent, width, depth, 64), nn.Sigmoid(), nn.Unflatten(1, (1, 8, 8))
-        )
+        self.generator = nn.Sequential(*_perceptron(latent, width, depth, 64), nn.Sigmoid(), nn.Unflatten(1, (1, 8, 8)))
         self.discriminator = nn.Sequential(nn.Flatten(), *_perceptron(64, width, depth, 1), nn.Flatten(0))
 
     def forward(self, noise: Tensor) -> Tensor:

@@ -110,8 +110,7 @@ def _draw_motions(labels: Tensor, frames: int, size: int, generator: torch.Gener
 
     room = (size - _DIGIT) / 2  # a digit's centre stays this close to the frame's centre
     length = 2 * room * uniform(*_SPEEDS)
-    along = torch.rand(count, generator=generator) * 2 - 1
-    across = room * uniform(-1, 1)
+    along, across = uniform(-1, 1), room * uniform(-1, 1)
     growth = uniform(*_GROWTH)
     usual = uniform(*_SCALES)
     moment = uniform(-0.5, 0.5)  # that of its growth at which a digit stays that does not grow
@@ -139,9 +138,7 @@ def _render(images: Tensor, centres: Tensor, scales: Tensor, size: int) -> Tenso
     transforms = torch.zeros(count, frames, 2, 3)
     transforms[..., 0, 0] = transforms[..., 1, 1] = zoom
     transforms[..., :, 2] = shift
-    grid = functional.affine_grid(
-        transforms.flatten(0, 1), [count * frames, 1, size, size], align_corners=False
-    )
+    grid = functional.affine_grid(transforms.flatten(0, 1), [count * frames, 1, size, size], align_corners=False)
     repeated = images[:, None].expand(-1, frames, -1, -1, -1).flatten(0, 1)
     drawn = functional.grid_sample(repeated, grid, align_corners=False)
     return drawn.view(count, frames, size, size)

@@ -57,7 +57,7 @@ class BasicBlock(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
         super().__init__()
-        self.conv1 = _conv3x3(in_channels, out_channels, stride)
+        self.conv1: nn.Module = _conv3x3(in_channels, out_channels, stride)
         self.norm1 = nn.BatchNorm2d(out_channels)
         self.conv2 = _conv3x3(out_channels, out_channels)
         self.norm2 = nn.BatchNorm2d(out_channels)

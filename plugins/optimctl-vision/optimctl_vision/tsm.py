@@ -80,7 +80,7 @@ class TemporalShift(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Return features of the shape of `features`, (N * frames, C, H, W)."""
-        clips = features.unflatten(0, (-1, self.frames))
+        clips = features.view(-1, self.frames, *features.shape[1:])
         part = features.shape[1] // self.shift_div
         after, before, own = clips.tensor_split((part, 2 * part), dim=2)
         later = functional.pad(after[:, 1:], (0, 0, 0, 0, 0, 0, 0, 1))

@@ -19,6 +19,7 @@ from optimctl_vision.arguments import (
 )
 from optimctl_vision.vit import Perceptron
 
+
 class VideoSwin(nn.Module):
     """Classify clips with a transformer that attends within windows of space and time.
 
@@ -183,9 +184,7 @@ class Block(nn.Module):
     does not see what it never was next to. A window that is as large as the clip is not shifted.
     """
 
-    def __init__(
-        self, sizes: Sizes, width: int, heads: int, window: Sizes, mlp_ratio: float, is_shifted: bool
-    ) -> None:
+    def __init__(self, sizes: Sizes, width: int, heads: int, window: Sizes, mlp_ratio: float, is_shifted: bool) -> None:
         super().__init__()
         window = _smaller(window, sizes)
         divide(sizes, "window", window, "the tokens of a stage")
@@ -243,9 +242,10 @@ class WindowAttention(nn.Module):
 
 def _split(tokens: Tensor, window: Sizes) -> Tensor:
     """Cut (N, T, H, W, C) into windows: (N, windows, L, C)."""
-    for dim, size in zip((1, 3, 5), window, strict=True):
-        tokens = tokens.unflatten(dim, (-1, size))
-    return tokens.permute(0, 1, 3, 5, 2, 4, 6, 7).flatten(4, 6).flatten(1, 3)
+    batch, frames, height, width, channels = tokens.shape
+    t, h, w = window
+    cells = tokens.view(batch, frames // t, t, height // h, h, width // w, w, channels)
+    return cells.permute(0, 1, 3, 5, 2, 4, 6, 7).reshape(batch, -1, t * h * w, channels)
 
 
 def _join(windows: Tensor, window: Sizes, shape: torch.Size) -> Tensor:
@@ -266,13 +266,14 @@ def _relative_positions(window: Sizes) -> Tensor:
 
 
 def _mask(sizes: Sizes, window: Sizes, shift: tuple[int, ...]) -> Tensor:
-    """0 where two tokens of a shifted window are neighbours in the clip, -100 where the edge lies between them."""
+    """0 where two tokens of a shifted window are near each other in the clip, -inf where the edge lies between them."""
     regions = torch.zeros(1, *sizes, 1)
     for dim, (size, step) in enumerate(zip(sizes, shift, strict=True), 1):
         beyond = (torch.arange(size) >= size - step).view([-1 if d == dim else 1 for d in range(5)])
         regions = 2 * regions + beyond
     numbers = _split(regions, window).squeeze(-1).squeeze(0)
-    return (numbers[:, None, :] != numbers[:, :, None]) * -100.0
+    apart = numbers[:, None, :] != numbers[:, :, None]
+    return torch.zeros(apart.shape).masked_fill(apart, -math.inf)
 
 
 def _smaller(window: Sizes, sizes: Sizes) -> Sizes:

@@ -8,7 +8,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from optimctl_vision.arguments import Sizes, divide, read_sizes, require_clip_size, require_positive, require_transformer
+from optimctl_vision.arguments import (
+    Sizes,
+    divide,
+    read_sizes,
+    require_clip_size,
+    require_positive,
+    require_transformer,
+)
 from optimctl_vision.vit import Block
 
 

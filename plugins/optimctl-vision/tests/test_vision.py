@@ -186,11 +186,15 @@ class TestPackage:
             entries = importlib.metadata.distribution("optimctl-vision").entry_points
         except importlib.metadata.PackageNotFoundError:
             pytest.skip("optimctl-vision is not installed")
-        found = {(entry.group, entry.name): entry.load() for entry in entries}
+        found = {(entry.group.removeprefix("optimctl."), entry.load().__name__) for entry in entries}
+        assert found == {(entry.group.removeprefix("optimctl."), entry.name) for entry in entries}
+        models = ("DigitsGAN", "ResNet", "TSM", "VideoSwin", "VideoTransformer", "VisionTransformer")
+        constructors = ("LearningRateDecayOptimizer", "SwinOptimWrapper", "TSMOptimWrapper")
         assert found == {
-            ("optimctl.models", "ResNet"): ResNet,
-            ("optimctl.models", "VisionTransformer"): VisionTransformer,
-            ("optimctl.datasets", "Digits"): Digits,
+            *(("models", name) for name in models),
+            *(("datasets", name) for name in ("Digits", "MovingDigits")),
+            *(("constructors", f"{name}Constructor") for name in constructors),
+            ("tasks", "GAN"),
         }
 
     def test_the_readmes_job_builds(self) -> None:
