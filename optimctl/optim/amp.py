@@ -85,14 +85,9 @@ class AmpOptimWrapper(OptimWrapper):
         with super().optim_context(model), torch.autocast(self.device_type, dtype=self.dtype):
             yield
 
-    def update_by_closure(self, compute_loss: Callable[[], Tensor]) -> Tensor | None:
-        """As in ``OptimWrapper``, each evaluation of the loss under autocast."""
-
-        def compute_in_short() -> Tensor:
-            with torch.autocast(self.device_type, dtype=self.dtype):
-                return compute_loss()
-
-        return super().update_by_closure(compute_in_short)
+    def _evaluate_one(self, compute_loss: Callable[[], Tensor]) -> Tensor:
+        with torch.autocast(self.device_type, dtype=self.dtype):
+            return compute_loss()
 
     def backward(self, loss: Tensor, **kwargs: Any) -> None:
         """Add the gradients of the scaled loss."""

@@ -100,7 +100,7 @@ class OptimWrapper:
         self.optimizer.zero_grad()
         total: Tensor | None = None
         for compute_loss in window:
-            loss = compute_loss() / len(window)
+            loss = self._evaluate_one(compute_loss) / len(window)
             self._go_backward(loss)
             total = loss.detach() if total is None else total + loss.detach()
         self.clip_gradients()
@@ -108,6 +108,9 @@ class OptimWrapper:
             raise ValueError("a window has at least one batch")
         evaluations.append(total)
         return total
+
+    def _evaluate_one(self, compute_loss: Callable[[], Tensor]) -> Tensor:
+        return compute_loss()
 
     def scale_loss(self, loss: Tensor) -> Tensor:
         """The loss divided by the real length of its window: the run's last one may be short."""

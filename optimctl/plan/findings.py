@@ -48,9 +48,13 @@ def unmatched_rules(keys: Iterable[Key], options: Mapping[str, Options]) -> Iter
 
 
 def waits_for_the_device(
-    wrapper: OptimWrapper | OptimWrapperDict | None, schedules: ParamSchedulers | None
+    wrapper: OptimWrapper | OptimWrapperDict | None, schedules: ParamSchedulers | None, *, by_names: bool = False
 ) -> Iterator[Finding]:
-    """Under float16, a schedule that counts updates has to know whether each was skipped."""
+    """Under float16, a schedule that counts updates has to know whether each was skipped.
+
+    Args:
+        by_names: Whether the job lists the schedules by the optimizers' names.
+    """
     if wrapper is None or schedules is None:
         return
     for name, one in by_name(wrapper).items():
@@ -60,7 +64,8 @@ def waits_for_the_device(
                 message = (
                     "under float16 an update may be skipped, so the run waits for the device once an update to know"
                 )
-                yield Finding("note", "waits-for-device", ("param_scheduler", *placed.key), message)
+                key = ("param_scheduler", *((name,) if by_names else ()), *placed.key)
+                yield Finding("note", "waits-for-device", key, message)
 
 
 def _paths(name: str) -> Iterator[str]:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 NAMES_SHOWN = 3
 ROWS_OF_SCHEDULE = 12
 FIRST = ("lr", "weight_decay", "momentum", "betas")
-"""The options that everybody looks for: always shown where there are some, and in this order."""
+"""The options that everybody looks for, in this order; the first two are shown even where they are 0."""
 
 
 def plan_page(plan: Plan) -> Iterator[RenderableType]:
@@ -107,7 +107,8 @@ def _options_worth_showing(groups: Sequence[Group]) -> list[str]:
     """The first ones, then all others but those that are off everywhere."""
     names = dict.fromkeys(option for group in groups for option in group.options)
     used = [name for name in names if any(group.options.get(name) not in (None, False, 0) for group in groups)]
-    return [name for name in FIRST if name in names] + [name for name in used if name not in FIRST]
+    shown = [name for name in FIRST if name in used or (name in names and name in FIRST[:2])]
+    return shown + [name for name in used if name not in FIRST]
 
 
 def _names(names: Sequence[str]) -> str:

@@ -169,7 +169,7 @@ def make_plan(assembly: Assembly) -> Plan:
         parameters=parameters,
         frozen=frozen,
         schedule=_planned_schedule(assembly, parts),
-        findings=(*_findings(assembly.wrapper), *waits_for_the_device(assembly.wrapper, assembly.schedules)),
+        findings=tuple(dict.fromkeys(_findings(assembly))),
     )
 
 
@@ -204,11 +204,15 @@ def _parts(wrapper: OptimWrapper | OptimWrapperDict) -> Iterator[_Part]:
             first += len(optimizer.param_groups)
 
 
-def _findings(wrapper: OptimWrapper | OptimWrapperDict | None) -> Iterator[Finding]:
+def _findings(assembly: Assembly) -> Iterator[Finding]:
+    """What is worth knowing, some of it perhaps once for each optimizer."""
+    wrapper = assembly.wrapper
     for name, one in by_name(wrapper).items() if wrapper is not None else ():
         prefix: Key = () if name == DEFAULT_NAME else (name,)
         for finding in unmatched_rules(getattr(one, "rule_keys", ()), getattr(one, "options", {})):
             yield replace(finding, key=("optim_wrapper", *prefix, *finding.key))
+    by_names = isinstance(assembly.job.param_scheduler, Mapping)
+    yield from waits_for_the_device(wrapper, assembly.schedules, by_names=by_names)
 
 
 def _planned_model(job: Job, model: nn.Module) -> PlannedModel:

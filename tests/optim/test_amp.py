@@ -86,7 +86,7 @@ def test_the_forward_pass_runs_in_the_short_type_and_the_weights_stay(dtype: str
 @pytest.mark.parametrize("scale", ["dynamic", 128, {"init_scale": 2.0**10}])
 def test_accumulated_float16_equals_float32_within_its_precision(scale: Any, clip: dict[str, Any] | None) -> None:
     short, full = small(), small()
-    options = {"accumulative_counts": 2, **({"clip_grad": clip} if clip else {})}
+    options: dict[str, Any] = {"accumulative_counts": 2, **({"clip_grad": clip} if clip else {})}
     amp = wrap(short, dtype="float16", loss_scale=scale, **options)
     plain = build_optim_wrapper(full, {"optimizer": {"type": "SGD", "lr": 0.1}, **options})
     assert isinstance(plain, OptimWrapper)
@@ -286,9 +286,14 @@ def test_a_job_trains_in_mixed_precision(tmp_path: Path, dtype: str) -> None:
     assert json.loads((folder / "summary.json").read_text("utf-8"))["updates"] == 11
 
 
-def test_the_plan_is_that_of_full_precision_but_for_the_note(tmp_path: Path) -> None:
+def test_the_plan_is_that_of_full_precision_and_tells_the_type(tmp_path: Path) -> None:
     plain, amp = (make_plan(assemble(blobs(tmp_path, *extra))) for extra in ([], [AMP, FLOAT16]))
-    assert (plain.optimizers, plain.parameters, plain.schedule) == (amp.optimizers, amp.parameters, amp.schedule)
+    assert (plain.parameters, plain.schedule, plain.optimizers[0].groups) == (
+        amp.parameters,
+        amp.schedule,
+        amp.optimizers[0].groups,
+    )
+    assert amp.optimizers[0].how == (*plain.optimizers[0].how, "forward in float16")
     assert amp.findings == ()
 
 
@@ -333,7 +338,7 @@ def test_a_wrong_type_is_told_with_its_place(tmp_path: Path, capsys: pytest.Capt
         ({"loss_scale": {"growth_interval": 0.5}}, "loss_scale.growth_interval: must be a whole number from 1 up, not 0.5"),
         ({"loss_scale": {"enabled": 1}}, "loss_scale.enabled: must be true or false, not 1"),
         ({"dtyp": "float16"}, "dtyp: AmpOptimWrapper (optimctl) has no argument 'dtyp'; did you mean 'dtype'?"),
-        ({"accumulative_counts": 2, "clip_grad": {"max_norm": 1}, "scale": 2}, "scale: AmpOptimWrapper (optimctl) has no argument 'scale'; did you mean 'loss_scale'?"),
+        ({"scale": 2}, "scale: AmpOptimWrapper (optimctl) has no argument 'scale'; did you mean 'loss_scale'?"),
     ],
 )  # fmt: skip
 def test_wrong_options_name_their_key(options: dict[str, Any], message: str) -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from optimctl_vision.resnet import ResNet
@@ -166,9 +165,13 @@ def test_stages_without_a_class_of_their_own() -> None:
     stages = nn.ModuleList(nn.Sequential(*(Block() for _ in range(depth))) for depth in (1, 2))
     model = nn.ModuleDict({"stem": nn.Linear(4, 4), "stages": stages, "head": nn.Linear(4, 2)})
     assert by_part(model, 3) == {
-        **{"stem.weight": 0, "stem.bias": 0},
-        **{"stages.0.0": 1, "stages.1.0": 2, "stages.1.1": 3},
-        **{"head.weight": 4, "head.bias": 4},
+        "stem.weight": 0,
+        "stem.bias": 0,
+        "stages.0.0": 1,
+        "stages.1.0": 2,
+        "stages.1.1": 3,
+        "head.weight": 4,
+        "head.bias": 4,
     }
 
 

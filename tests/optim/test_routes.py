@@ -166,7 +166,7 @@ def models(draw: st.DrawFn) -> nn.Module:
         depth = draw(st.integers(1, 3))
         setattr(model, name, nn.Sequential(*(Leaf() for _ in range(depth))))
     if draw(st.booleans()):
-        model.a[0].fc.weight = model.a[-1].fc.weight  # type: ignore[index, union-attr, operator]
+        model.a[0].fc.weight = model.a[-1].fc.weight  # type: ignore[index, union-attr]
     for parameter in model.parameters():
         parameter.requires_grad_(draw(st.integers(0, 4)) > 0)
     return model
@@ -413,6 +413,11 @@ def test_inspect_shows_a_table_for_each_part(capsys: pytest.CaptureFixture[str])
 
 ONE = {"match": {"dimensions": [2]}, "optimizer": {"type": "SGD", "lr": 0.3}}
 AT = "constructor.routes"
+WHOLE = "must be an array of whole numbers, at least one"
+CLOSURE = "LBFGS evaluates the loss itself, so that it cannot be one of several optimizers"
+MATRICES = (
+    "Muon trains matrices only, and these are none: '2.bias'; give them another optimizer, with the constructor Routes"
+)
 
 
 @pytest.mark.parametrize(
@@ -428,16 +433,16 @@ AT = "constructor.routes"
         ([{**ONE, "match": {"shape": [2]}}], f"{AT}.0.match.shape: unknown key; it has 'names', 'types' and 'dimensions'"),
         ([{**ONE, "match": {"names": "x"}}], f"{AT}.0.match.names: must be an array of strings, at least one, not 'x'"),
         ([{**ONE, "match": {"names": []}}], f"{AT}.0.match.names: must be an array of strings, at least one, not []"),
-        ([{**ONE, "match": {"dimensions": [True]}}], f"{AT}.0.match.dimensions: must be an array of whole numbers, at least one, not [True]"),
+        ([{**ONE, "match": {"dimensions": [True]}}], f"{AT}.0.match.dimensions: {WHOLE}, not [True]"),
         ([ONE, ONE], f"{AT}.1.match: no parameter is left that fits; a route before takes them, or none does"),
         ([{"match": ONE["match"]}], f'{AT}.0.optimizer.type: name the optimizer, as in type = "AdamW"'),
         ([ONE, {**ONE, "optimizer": {"type": "Mun"}}], f"{AT}.1.optimizer.type: no optimizer is called 'Mun'; did you mean 'Muon'?"),
         ([{**ONE, "optimizer": {"type": "SGD", "lr": -1}}], f"{AT}.0.optimizer.lr: must be a number from 0 up, not -1"),
         ([{**ONE, "paramwise_cfg": {"bias_mult": 1}}], f"{AT}.0.paramwise_cfg.bias_mult: unknown key; did you mean 'bias_lr_mult'?"),
-        ([{**ONE, "optimizer": {"type": "LBFGS"}}], f"{AT}.0.optimizer.type: LBFGS evaluates the loss itself, so that it cannot be one of several optimizers"),
+        ([{**ONE, "optimizer": {"type": "LBFGS"}}], f"{AT}.0.optimizer.type: {CLOSURE}"),
         (
             [{"match": {"names": ["2."]}, "optimizer": {"type": "Muon"}}],
-            f"{AT}.0.optimizer.type: Muon trains matrices only, and these are none: '2.bias'; give them another optimizer, with the constructor Routes",
+            f"{AT}.0.optimizer.type: {MATRICES}",
         ),
     ],
 )  # fmt: skip

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from optimctl.errors import JobError
-from optimctl.optim import build_optim_wrapper, build_optimizer
+from optimctl.optim import OptimWrapper, build_optim_wrapper, build_optimizer
 
 
 class Words(nn.Module):
@@ -92,10 +92,10 @@ def test_what_is_let_through_can_step(optimizer: dict[str, Any], paramwise: dict
 def test_lbfgs_steps_on_sparse_gradients() -> None:
     model = Words()
     wrapper = build_optim_wrapper(model, {"optimizer": {"type": "LBFGS"}})
-    first, last = (
-        wrapper.update_by_closure(lambda: model(torch.tensor([1, 2, 2])).square().sum())  # type: ignore[union-attr]
-        for _ in range(2)
-    )
+    assert isinstance(wrapper, OptimWrapper)
+    first, last = (wrapper.update_by_closure(lambda: model(torch.tensor([1, 2, 2])).square().sum()) for _ in range(2))
+    assert first is not None
+    assert last is not None
     assert last < 0.1 * first
 
 
@@ -120,6 +120,7 @@ def test_sparse_gradients_are_clipped_as_dense_ones_are(clip: dict[str, Any]) ->
     norms = []
     for model in (sparse, dense):
         wrapper = build_optim_wrapper(model, {"optimizer": SGD, "clip_grad": clip, "accumulative_counts": 2})
+        assert isinstance(wrapper, OptimWrapper)
         for tokens in ([1, 2, 2], [2, 3, 1]):
             wrapper.update_params(model(torch.tensor(tokens)).square().sum())
         norms.append(wrapper.grad_norm)

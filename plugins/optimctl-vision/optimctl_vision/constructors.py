@@ -8,7 +8,7 @@ never enter the optimizer, and parameters with equal options share a group.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -85,20 +85,25 @@ class TSMOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         if is_bias:
             chosen = chosen.scale("weight_decay", 0.0, "TSM: biases are not decayed")
         if module is self._last:
-            before = chosen.reasons.get("lr", Reason())
-            lost = () if before.key is None else (before.key, *before.lost)
-            because = Reason((PARAMWISE, "fc_lr5"), lost, f"the last linear layer's {'bias' if is_bias else 'weight'}")
-            return chosen.scale("lr", 10.0 if is_bias else 5.0, because)
+            which = f"the last linear layer's {'bias' if is_bias else 'weight'}"
+            return _scale(chosen, "lr", 10.0 if is_bias else 5.0, (PARAMWISE, "fc_lr5"), which)
         return chosen.scale("lr", 2.0, "TSM: biases learn twice as fast") if is_bias else chosen
 
 
 def _no_rule(name: str, module: nn.Module) -> str:
     path = name.rpartition(".")[0]
-    where = f"'{path}' is" if path else "the model itself is"
+    which = f"'{path}'" if path else "the model itself"
     return (
-        f"TSMOptimWrapperConstructor has rules for convolutions, linear layers, batch and group norms; {where} a "
-        f"{type(module).__name__} with a parameter '{name}': freeze it, or take another constructor"
+        f"{which} is a {type(module).__name__} with a parameter '{name}', and there are rules only for convolutions, linear "
+        "layers, batch and group norms; freeze it, or take another constructor"
     )
+
+
+def _scale(chosen: Options, option: str, factor: float, key: tuple[str, ...], text: str | None) -> Options:
+    """An option multiplied, for the reason that the job's line `key` gives."""
+    before = chosen.reasons.get(option, Reason())
+    lost = () if before.key is None else (before.key, *before.lost)
+    return chosen.scale(option, factor, Reason(key, lost, text))
 
 
 class SwinOptimWrapperConstructor(DefaultOptimWrapperConstructor):
@@ -144,11 +149,9 @@ class SwinOptimWrapperConstructor(DefaultOptimWrapperConstructor):
             raise ValueError(
                 f"{PARAMWISE}.{first}.{word}: there is nothing to multiply: the optimizer has no `{option}`"
             )
-        before = chosen.reasons.get(option, Reason())
-        lost = () if before.key is None else (before.key, *before.lost)
         product = " x ".join(f"{factor:g} ({key})" for key, factor in factors.items())
-        because = Reason((*self._table, first, word), lost, f"times {product}" if others else None)
-        return chosen.scale(option, math.prod(factors.values()), because)
+        text = f"times {product}" if others else None
+        return _scale(chosen, option, math.prod(factors.values()), (*self._table, first, word), text)
 
 
 def _read_rule(key: str, rule: Any) -> dict[str, float]:
@@ -196,19 +199,17 @@ class LearningRateDecayOptimizerConstructor(LayerDecayOptimWrapperConstructor):
     def prepare(self, model: nn.Module) -> None:
         """Number the model's layers, or its stages."""
         super().prepare(model)
-        stages = list(find_stages(model))
         if self.decay_type == "stage_wise":
-            self.layers, self.last = _number_stages(model, stages), len(stages) + 1
-            if len(stages) < 2:
-                what = f"{type(model).__name__} has its blocks in one stage"
-                raise ValueError(f"{what}; decay_type = 'stage_wise' is for several, 'layer_wise' for one")
+            self.layers, self.last = _number_stages(model)
         counted = self.last - 1
-        if self.num_layers is not None and self.num_layers < counted:
+        if self.num_layers is None or self.num_layers == counted:
+            return
+        if self.num_layers < counted:
             what = f"num_layers = {self.num_layers}, but {type(model).__name__} has {counted} {self.decay_type[:5]}s"
             raise ValueError(f"{what}; give at least as many, or leave it to be counted")
-        self.last = counted + 1 if self.num_layers is None else self.num_layers + 1
-        behind = {name for name, layer in self.layers.items() if layer >= counted and not _is_below(name, stages)}
-        self.layers = {name: self.last if name in behind else layer for name, layer in self.layers.items()}
+        behind = self.num_layers + 1
+        self.layers = {name: behind if layer == self.last else layer for name, layer in self.layers.items()}
+        self.last = behind
 
     def options(self, name: str, parameter: nn.Parameter, module: nn.Module, parents: tuple[nn.Module, ...]) -> Options:
         """The job's options, the learning rate multiplied by the layer's factor, a vector without decay."""
@@ -249,18 +250,22 @@ def _size(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def _number_stages(model: nn.Module, stages: Sequence[str]) -> dict[str, int]:
-    """The stage of each parameter, from 1; what stands between two belongs to the first of them, 0 comes before all."""
+def _number_stages(model: nn.Module) -> tuple[dict[str, int], int]:
+    """The stage of each parameter by name, and the number of what is behind the last one.
+
+    Stages count from 1; what stands between two of them belongs to the first, and 0 is before all.
+    """
+    stages = [f"{path}." for path in find_stages(model)]
+    if len(stages) < 2:
+        what = f"{type(model).__name__} has its blocks in one stage"
+        raise ValueError(f"{what}; decay_type = 'stage_wise' is for several, 'layer_wise' for one")
     numbers: dict[str, int] = {}
     newest = 0
     for name, _ in model.named_parameters():
-        newest = next((number for number, stage in enumerate(stages, 1) if _is_below(name, [stage])), newest)
-        numbers[name] = newest
-    return numbers
-
-
-def _is_below(name: str, paths: Iterable[str]) -> bool:
-    return any(not path or name.startswith(f"{path}.") for path in paths)
+        own = next((number for number, stage in enumerate(stages, 1) if name.startswith(stage)), None)
+        newest = own or newest
+        numbers[name] = own or (newest + 1 if newest == len(stages) else newest)
+    return numbers, len(stages) + 1
 
 
 def _check_num_layers(number: Any) -> None:
