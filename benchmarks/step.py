@@ -55,7 +55,7 @@ def by_hand(model: nn.Module) -> torch.optim.Optimizer:
     for module in model.modules():
         for name, parameter in module.named_parameters(recurse=False):
             (undecayed if name == "bias" or isinstance(module, nn.LayerNorm) else decayed).append(parameter)
-    groups = [{"params": decayed}, {"params": undecayed, "weight_decay": 0.0}]
+    groups: list[dict[str, Any]] = [{"params": decayed}, {"params": undecayed, "weight_decay": 0.0}]
     return torch.optim.AdamW(groups, lr=1e-3, weight_decay=0.05, fused=True)
 
 
@@ -82,5 +82,5 @@ def measure(device: str = "cpu", rounds: int = 41) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    for line, ratio in measure(*sys.argv[1:2]).items():
+    for line, ratio in measure(sys.argv[1] if len(sys.argv) > 1 else "cpu").items():
         print(f"{ratio:8.2f}  {line}")

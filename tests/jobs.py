@@ -1,10 +1,14 @@
 """Jobs that tests share: small enough to train in a moment."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from optimctl.job.load import load_job
 from optimctl.job.schema import Job
+from optimctl.optim import OptimWrapper, build_optim_wrapper
 
 BLOBS = """
 [job]
@@ -57,6 +61,13 @@ def write_blobs(folder: Path, extra: str = "") -> Path:
 def blobs(folder: Path, *overrides: str, extra: str = "") -> Job:
     """The job, with what ``--set`` would change."""
     return load_job(write_blobs(folder, extra), overrides)
+
+
+def one_wrapper(model: nn.Module, table: Mapping[str, Any]) -> OptimWrapper:
+    """The wrapper of a table ``optim_wrapper`` with one optimizer."""
+    wrapper = build_optim_wrapper(model, table)
+    assert isinstance(wrapper, OptimWrapper)
+    return wrapper
 
 
 def read_records(run: Path) -> list[dict[str, Any]]:

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from optimctl.errors import JobError
 from optimctl.job.load import job_from_dict
+from optimctl.job.names import scheduler_names
 from optimctl.job.schema import (
     TABLES,
     ClipByNorm,
@@ -23,7 +24,6 @@ from optimctl.job.schema import (
     read_optim_wrapper,
     read_param_scheduler,
     read_paramwise,
-    scheduler_names,
 )
 
 SGD = {"type": "SGD", "lr": 0.1}

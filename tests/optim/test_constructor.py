@@ -9,20 +9,25 @@ from hypothesis import strategies as st
 from torch import nn
 
 from optimctl.errors import JobError
-from optimctl.optim import DefaultOptimWrapperConstructor, Options, build_optim_wrapper, build_optimizer
+from optimctl.optim import DefaultOptimWrapperConstructor, Options, build_optimizer
+from tests.jobs import one_wrapper
 
 SGD = {"type": "SGD", "lr": 0.1, "momentum": 0.9, "weight_decay": 1e-4}
 
 
-def small() -> nn.Module:
-    model = nn.Module()
-    model.stem = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4))
-    model.head = nn.Linear(4, 2)
-    return model
+class Small(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4))
+        self.head = nn.Linear(4, 2)
+
+
+def small() -> Small:
+    return Small()
 
 
 def options_of(model: nn.Module, paramwise: dict[str, Any], optimizer: dict[str, Any] = SGD) -> dict[str, Options]:
-    wrapper = build_optim_wrapper(model, {"optimizer": optimizer, "paramwise_cfg": paramwise})
+    wrapper = one_wrapper(model, {"optimizer": optimizer, "paramwise_cfg": paramwise})
     return dict(wrapper.options)
 
 
@@ -81,11 +86,9 @@ def test_patterns_match_the_whole_name() -> None:
 def test_frozen_parameters_never_enter_the_optimizer() -> None:
     model = small()
     model.head.bias.requires_grad_(False)
-    wrapper = build_optim_wrapper(
-        model, {"optimizer": SGD, "paramwise_cfg": {"custom_keys": {"stem.0": {"freeze": True}}}}
-    )
+    wrapper = one_wrapper(model, {"optimizer": SGD, "paramwise_cfg": {"custom_keys": {"stem.0": {"freeze": True}}}})
     assert [group["param_names"] for group in wrapper.param_groups] == [["stem.1.weight", "stem.1.bias", "head.weight"]]
-    assert not model.stem[0].weight.requires_grad
+    assert not next(model.stem.parameters()).requires_grad
 
 
 def test_a_parameter_under_two_names_counts_once() -> None:

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from optimctl.errors import JobError
-from optimctl.optim import OptimWrapper, build_optim_wrapper
+from optimctl.optim import OptimWrapper
+from tests.jobs import one_wrapper
 
 
 def regression(seed: int = 0) -> nn.Module:
@@ -51,7 +52,7 @@ def test_without_a_known_end_the_short_window_waits() -> None:
 
 def test_the_norm_is_that_before_clipping_and_stays_a_tensor() -> None:
     model = nn.Linear(2, 1, bias=False)
-    wrapper = build_optim_wrapper(model, {"optimizer": {"type": "SGD", "lr": 1.0}, "clip_grad": {"max_norm": 1.0}})
+    wrapper = one_wrapper(model, {"optimizer": {"type": "SGD", "lr": 1.0}, "clip_grad": {"max_norm": 1.0}})
     before = model.weight.detach().clone()
     wrapper.update_params((model(torch.tensor([[30.0, 40.0]]))).sum())
     assert isinstance(wrapper.grad_norm, torch.Tensor)
@@ -62,7 +63,7 @@ def test_the_norm_is_that_before_clipping_and_stays_a_tensor() -> None:
 def test_clipping_by_value_cuts_each_element() -> None:
     model = nn.Linear(2, 1, bias=False)
     cfg = {"optimizer": {"type": "SGD", "lr": 1.0}, "clip_grad": {"type": "value", "clip_value": 0.5}}
-    wrapper = build_optim_wrapper(model, cfg)
+    wrapper = one_wrapper(model, cfg)
     before = model.weight.detach().clone()
     wrapper.update_params((model(torch.tensor([[30.0, -0.25]]))).sum())
     torch.testing.assert_close(before - model.weight.detach(), torch.tensor([[0.5, -0.25]]))
@@ -76,17 +77,17 @@ def test_the_tables_of_the_caller_stay_as_they_are() -> None:
         "accumulative_counts": 2,
     }
     kept = copy.deepcopy(cfg)
-    build_optim_wrapper(nn.Linear(2, 1), cfg)
+    one_wrapper(nn.Linear(2, 1), cfg)
     assert cfg == kept
 
 
 def test_state_follows_the_names_into_other_groups() -> None:
     model = regression()
     cfg = {"optimizer": {"type": "AdamW", "lr": 0.01}}
-    merged = build_optim_wrapper(model, cfg)
+    merged = one_wrapper(model, cfg)
     merged.update_params(model(torch.randn(5, 3).double()).sum())
     saved = merged.state_dict()
-    split = build_optim_wrapper(
+    split = one_wrapper(
         model, {**cfg, "paramwise_cfg": {"bias_decay_mult": 0.0, "custom_keys": {"2": {"lr_mult": 0.5}}}}
     )
     assert len(split.param_groups) == 3
