@@ -102,7 +102,6 @@ class _Assembler:
         self.job = job
         self.given_model = model
         self.tables: dict[str, Any] = job.plain()
-        self.has_model = model is not None or "model" in self.tables
         self.problems: list[Problem] = []
 
     def assemble(self, for_run: bool) -> Assembly:
@@ -110,7 +109,8 @@ class _Assembler:
             self._require()
         device = self._try(lambda: pick_device(self.job.job.device)) or torch.device("cpu")
         seed_everything(self.job.job.seed)
-        model = self.given_model or self._part("models", ("model",), nn.Module)
+        given = self.given_model
+        model = given if given is not None else self._part("models", ("model",), nn.Module)
         task = self._part("tasks", ("task",))
         loaders = {name: self._loader(name) for name in ("train_dataloader", "val_dataloader")}
         length = self._length(loaders["train_dataloader"])
@@ -137,7 +137,7 @@ class _Assembler:
         try:
             return build()
         except JobError as error:
-            self.problems += error.below(*prefix).problems
+            self.problems += [one for one in error.below(*prefix).problems if one not in self.problems]
             return None
 
     def _part(self, kind: str, key: Key, must_be: type = object) -> Any:
@@ -172,9 +172,19 @@ class _Assembler:
         return None if source is None or model is None else self._try(lambda: load_weights(model, source))
 
     def _check_task(self, task: Any, wrapper: OptimWrapper | OptimWrapperDict | None) -> None:
-        if task is not None and isinstance(wrapper, OptimWrapperDict) and not hasattr(task, "train_step"):
-            message = f"several optimizers need a task with train_step(model, batch, optim_wrapper), which {type(task).__name__} has not"
-            self.problems.append(Problem(("task", "type"), message, "no-train-step"))
+        if task is None:
+            return
+        has_step = callable(getattr(task, "train_step", None))
+        if isinstance(wrapper, OptimWrapperDict) and not has_step:
+            needs = "train_step(model, batch, optim_wrapper), as there are several optimizers"
+        elif not has_step and not callable(getattr(task, "loss", None)):
+            needs = "loss(model, batch)"
+        elif "val_dataloader" in self.tables and not callable(getattr(task, "evaluate", None)):
+            needs = "evaluate(model, batch), as there is a [val_dataloader]"
+        else:
+            return
+        message = f"the task needs the method {needs}; {type(task).__name__} has none"
+        self.problems.append(Problem(("task", "type"), message, "wrong-kind"))
 
     def _wrapper(self, model: nn.Module | None) -> OptimWrapper | OptimWrapperDict | None:
         table = self.tables.get("optim_wrapper")
@@ -189,7 +199,7 @@ class _Assembler:
 
     def _schedules(self, wrapper: OptimWrapper | OptimWrapperDict | None, length: RunLength) -> ParamSchedulers | None:
         tables = self.tables.get("param_scheduler", [])
-        target = wrapper if self.has_model else self._stand_in()
+        target = wrapper if wrapper is not None else self._stand_in()
         if target is None or length.iterations is None:
             return None
         return self._try(

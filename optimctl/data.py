@@ -5,7 +5,7 @@ In this room: data loaders from a job's tables, the endless stream of batches th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -42,6 +42,10 @@ def build_dataloader(table: Mapping[str, Any], key: Key) -> DataLoader[Any]:
         if options:
             message = f"{loaded} returns a ready DataLoader; take this out, the loader has its own"
             raise JobError.single((*key, next(iter(options))), message, "given-argument")
+        if dataset.generator is None:
+            dataset.generator = torch.Generator()  # so that its order, too, is a function of seed and pass
+            if getattr(dataset.sampler, "generator", dataset) is None:
+                dataset.sampler.generator = dataset.generator  # type: ignore[attr-defined]
         return dataset
     own = {name: getattr(dataset, name) for name in OWN_PARTS if getattr(dataset, name, None) is not None}
     for part, excluded in _EXCLUDED_BY.items():
@@ -83,19 +87,31 @@ def one_pass(loader: DataLoader[Any], seed: int, number: int) -> Iterator[Any]:
     return iter(loader)
 
 
-def stream(loader: DataLoader[Any], seed: int, skip: int = 0) -> Iterator[Any]:
+def stream(
+    loader: DataLoader[Any], seed: int, skip: int = 0, after_skip: Callable[[], None] = lambda: None
+) -> Iterator[Any]:
     """Batches for ever, pass after pass, from the one after the first ``skip``.
+
+    Args:
+        loader: The data.
+        seed: The job's.
+        skip: Batches that were used already; those of the pass that was going on are drawn again.
+        after_skip: Called once they are drawn, right before the first new batch is.
 
     Raises:
         RunFailed: A pass gave no batch at all.
     """
     length = batches_in(loader)
     number, behind = divmod(skip, length) if length else (0, skip)
+    if behind == 0:
+        after_skip()
     while True:
         count = 0
         for count, batch in enumerate(one_pass(loader, seed, number), 1):
             if count > behind:
                 yield batch
+            elif count == behind:
+                after_skip()
         if count == 0:
             raise RunFailed(f"the training data gave no batch in pass {number + 1}")
         behind = max(0, behind - count)

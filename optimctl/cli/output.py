@@ -100,7 +100,7 @@ def problem_json(problem: Problem) -> dict[str, Any]:
     """A problem as the contract has it."""
     place = problem.place
     return {
-        "file": place.source if place and place.line is not None else None,
+        "file": place.source if place and not place.source.startswith("--") else None,
         "line": place.line if place else None,
         "column": place.column if place else None,
         "key": key_text(problem.key),

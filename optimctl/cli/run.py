@@ -78,9 +78,10 @@ def _refuse_warnings(job: Job) -> None:
     from optimctl.plan.page import finding_text
     from optimctl.plan.plan import make_plan
 
-    warnings = make_plan(assemble(job, for_run=True)).warnings()
+    plan = make_plan(assemble(job, for_run=True))
+    warnings = plan.warnings()
     for finding in warnings:
-        output.say(finding_text(finding))
+        output.say(finding_text(finding, plan))
     if warnings:
         output.say("--strict: the run was not started")
         raise click.exceptions.Exit(1)

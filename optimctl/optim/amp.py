@@ -66,6 +66,9 @@ class AmpOptimWrapper(OptimWrapper):
                 f'{type(optimizer).__name__} evaluates the loss itself, which float16 does not allow; use "bfloat16"'
             )
             raise JobError.single(("dtype",), message, "no-closure")
+        if scales and getattr(self.clip, "error_if_nonfinite", False):
+            message = "under float16 a norm that is not finite is usual: that update is skipped; take this out"
+            raise JobError.single(("clip_grad", "error_if_nonfinite"), message, "wrong-value")
         self._skipped_before = 0
         self._skipped: Tensor | None = None
 

@@ -189,7 +189,7 @@ def _checked_arguments(optimizer: LoadedPlugin, table: Mapping[str, Any]) -> dic
         problem
         for option in ("lr", "weight_decay")
         if option in table
-        for problem in _number_problems(option, table[option])
+        for problem in _number_problems((OPTIMIZER, option), table[option])
     ]
     if problems:
         raise JobError(problems)
@@ -199,8 +199,7 @@ def _checked_arguments(optimizer: LoadedPlugin, table: Mapping[str, Any]) -> dic
     }
 
 
-def _number_problems(option: str, value: Any) -> list[Problem]:
-    key = (OPTIMIZER, option)
+def _number_problems(key: Key, value: Any) -> list[Problem]:
     if isinstance(value, (list, tuple)):
         message = "must be one number, not a list; to give groups their own, use paramwise_cfg.custom_keys"
         return [Problem(key, message, "wrong-type")]
@@ -290,6 +289,8 @@ def _check_known(
     kind, known = type(optimizer).__name__, [name for name in optimizer.defaults if name not in IMPLEMENTATIONS]
     problems = []
     for key, option in rules.option_keys():
+        if option in ("lr", "weight_decay"):
+            problems += _number_problems(key, rules.option_at(key))
         if option not in optimizer.defaults:
             hint = nearest(option, (*known, *NOT_OPTIONS)) or f"; it has {listing(known, 12)}"
             problems.append(Problem(key, f"{kind} has no option '{option}' for a group{hint}", "unknown-option"))
@@ -330,7 +331,11 @@ def _construct(model: nn.Module, table: dict[str, Any], named: ConstructorTable)
     loaded = plugins.resolve("constructors", named.type, ("constructor",))
     constructor = plugins.call(loaded, ("constructor",), named.arguments, table, table.get(PARAMWISE), seen_from=())
     with plugins.plugin_code(loaded, ("constructor",), seen_from=()):
-        return constructor(model)
+        made = constructor(model)
+    if not isinstance(made, OptimWrapperDict) and not (hasattr(made, "optimizer") and hasattr(made, "update_params")):
+        message = f"{loaded} returned a {type(made).__name__}; a constructor returns an optim wrapper"
+        raise JobError.single(("constructor",), message, "wrong-kind")
+    return made
 
 
 def _build_several(model: nn.Module, tables: OptimWrappers) -> OptimWrapperDict:

@@ -86,6 +86,10 @@ class Rules:
         tables = self.cfg.custom_keys.items()
         return [((*_custom_key(key), option), option) for key, table in tables for option in table.options]
 
+    def option_at(self, key: Key) -> Any:
+        """The value that a custom key gives an option, both as ``option_keys`` tells them."""
+        return self.cfg.custom_keys[str(key[-2])].options[str(key[-1])]
+
     def _by_type(
         self, name: str, parameter: nn.Parameter, module: nn.Module, parents: tuple[nn.Module, ...]
     ) -> tuple[str | None, tuple[str, ...]]:
@@ -164,6 +168,8 @@ class Rules:
                     option, options[option], Reason(before.key, (*before.lost, *lost), f"{custom[0]!r} wins")
                 )
         for option, value in table.options.items():
+            if isinstance(value, list) and isinstance(self.base.get(option), tuple):
+                value = tuple(value)
             lost = self._other_keys(custom, option) + self._base_lost(options, option)
             options = options.set(option, value, Reason((*key, option), lost))
         return options.freeze(Reason((*key, "freeze"))) if table.freeze else options

@@ -95,6 +95,10 @@ class OptimWrapper:
         self.zero_grad()
         return evaluations[0] if evaluations else None
 
+    def reopen_window(self, compute_loss: Callable[[], Tensor]) -> None:
+        """Put an iteration back that was done before the run was resumed; it counts already."""
+        self._window.append(compute_loss)
+
     def _evaluate(self, window: list[Callable[[], Tensor]], evaluations: list[Tensor]) -> Tensor:
         """The mean loss of a window, with its gradients, clipped."""
         self.optimizer.zero_grad()
@@ -199,6 +203,14 @@ class OptimWrapper:
     def defaults(self) -> dict[str, Any]:
         """The optimizer's own options, before any rule."""
         return self.optimizer.defaults
+
+    def defaults_of(self, index: int) -> dict[str, Any]:
+        """The options, before any rule, of the optimizer that has the group ``index``: under ``Routes``, the route's."""
+        for _, optimizer, _ in self.parts:
+            if index < len(optimizer.param_groups):
+                return optimizer.defaults
+            index -= len(optimizer.param_groups)
+        return self.defaults
 
     def get_lr(self) -> dict[str, list[float]]:
         """``{"lr": [one a group]}``."""

@@ -5,17 +5,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from optimctl.errors import Key, listing, nearest
 from optimctl.optim.multi import by_name
+from optimctl.schedule.curves import Constant, Linear
 
 if TYPE_CHECKING:
     from optimctl.optim.multi import OptimWrapperDict
     from optimctl.optim.options import Options
     from optimctl.optim.wrapper import OptimWrapper
+    from optimctl.schedule.place import RunLength
     from optimctl.schedule.scheduler import ParamSchedulers
 
 
@@ -45,6 +47,24 @@ def unmatched_rules(keys: Iterable[Key], options: Mapping[str, Options]) -> Iter
             or f"; its parts are {listing(dict.fromkeys(name.split('.')[0] for name in options))}"
         )
         yield Finding("warning", "rule-matches-nothing", key, f"no parameter's name contains '{pattern}'{hint}")
+
+
+def untrained(names: Sequence[str]) -> Iterator[Finding]:
+    """Parameters that are not frozen, and that no optimizer has."""
+    if names:
+        message = f"{listing(names, 3)} ask for gradients, and no optimizer has them; freeze them, or give them one"
+        yield Finding("warning", "not-trained", ("optim_wrapper",), message)
+
+
+def one_step_ramps(schedules: ParamSchedulers | None, length: RunLength) -> Iterator[Finding]:
+    """A ramp whose range has one step has only its start, and stays there to the end of the run."""
+    for placed in (one for each in schedules.schedules.values() for one in each) if schedules is not None else ():
+        end = placed.end if placed.end is not None else length.count(placed.unit)
+        ramp = isinstance(placed.schedule, (Linear, Constant))
+        if ramp and end is not None and end - placed.begin == 1 and (length.count(placed.unit) or 0) > 1:
+            message = "a range of one step has only its start: the value stays there for ever, as in MMEngine"
+            way = "; convert_to_iter_based = true makes a ramp of it" if placed.unit == "epoch" else ""
+            yield Finding("warning", "one-step-ramp", ("param_scheduler", *placed.key), message + way)
 
 
 def waits_for_the_device(

@@ -43,9 +43,9 @@ def plan_page(plan: Plan) -> Iterator[RenderableType]:
         yield Text(finding_text(finding, plan))
 
 
-def finding_text(finding: Finding, plan: Plan | None = None) -> str:
+def finding_text(finding: Finding, plan: Plan) -> str:
     """A finding as a sentence with its place."""
-    place = plan.job.place(finding.key) if plan else None
+    place = plan.job.place(finding.key)
     return (
         f"{finding.level}: {f'{place}: ' if place else ''}{key_text(finding.key)}: {finding.message} [{finding.code}]"
     )

@@ -11,7 +11,7 @@ from optimctl.optim.constructor import IMPLEMENTATIONS
 from optimctl.optim.multi import DEFAULT_NAME, by_name
 from optimctl.optim.options import DEFAULT, Options, Reason
 from optimctl.optim.walk import unwrapped, walk
-from optimctl.plan.findings import Finding, unmatched_rules, waits_for_the_device
+from optimctl.plan.findings import Finding, one_step_ramps, unmatched_rules, untrained, waits_for_the_device
 from optimctl.schedule.scheduler import Slot
 
 if TYPE_CHECKING:
@@ -213,6 +213,8 @@ def _findings(assembly: Assembly) -> Iterator[Finding]:
             yield replace(finding, key=("optim_wrapper", *prefix, *finding.key))
     by_names = isinstance(assembly.job.param_scheduler, Mapping)
     yield from waits_for_the_device(wrapper, assembly.schedules, by_names=by_names)
+    yield from one_step_ramps(assembly.schedules, assembly.length)
+    yield from untrained(_untrained_names(assembly.model, [] if wrapper is None else list(_parts(wrapper))))
 
 
 def _planned_model(job: Job, model: nn.Module) -> PlannedModel:
@@ -329,12 +331,23 @@ def _planned_parameters(
     for met in walk(unwrapped(model)):
         owner = owners.get(id(met.parameter))
         if owner is None:
-            frozen.append(met.name)
+            if not met.parameter.requires_grad:
+                frozen.append(met.name)
             continue
         part, index, options = owner
         reasons = _reasons(chosen.get(met.name), options, part.prefix)
         planned.append(PlannedParameter(met.name, tuple(met.parameter.shape), part.name, index, options, reasons))
     return tuple(planned), tuple(frozen)
+
+
+def _untrained_names(model: nn.Module | None, parts: Sequence[_Part]) -> list[str]:
+    """Parameters that ask for gradients and that no optimizer has."""
+    if model is None or not parts:
+        return []
+    owned = {id(p) for part in parts for group in part.optimizer.param_groups for p in group["params"]}
+    return [
+        met.name for met in walk(unwrapped(model)) if met.parameter.requires_grad and id(met.parameter) not in owned
+    ]
 
 
 def _reasons(chosen: Options | None, options: Mapping[str, Any], prefix: Key) -> dict[str, Reason]:

@@ -67,8 +67,8 @@ class Schedule(Protocol):
 class Constant:
     """A constant factor that is taken back at the last step.
 
-    At ``t = 0`` the value is multiplied by ``factor``, at ``t = length - 1`` divided by it. A range of one step is its
-    own last step, so that nothing happens (MMEngine would keep the factor for ever).
+    At ``t = 0`` the value is multiplied by ``factor``, at ``t = length - 1`` divided by it. A range of one step has only
+    the first, and keeps the factor for ever, as in MMEngine.
     """
 
     factor: float = 1.0 / 3
@@ -85,8 +85,7 @@ class Constant:
 
         factor = ZERO if self.factor < NO_FACTOR else self.factor
         a = np.ones(t.shape)
-        if self.length != 1:
-            a[t == 0] = factor
+        a[t == 0] = factor
         if self.length is not None and self.length > 1:
             a[t == self.length - 1] = 1.0 / factor
         return a, 0.0, 0.0
@@ -218,7 +217,7 @@ class InverseSqrt:
 class Linear:
     """A straight line of factors, from ``start_factor`` at ``t = 0`` to ``end_factor`` at ``t = length - 1``.
 
-    A range of one step has only its end, ``end_factor`` (MMEngine would stay at ``start_factor`` for ever).
+    A range of one step has only its start, and stays at ``start_factor`` for ever, as in MMEngine.
     """
 
     start_factor: float = 1.0 / 3
@@ -235,9 +234,7 @@ class Linear:
     def maps(self, t: Steps, reference: float) -> Maps:
         """``(factor(t) / factor(t - 1), 0, 0)``."""
         last = (self.length or 1) - 1
-        if last == 0:
-            return _ratios(lambda step: self.end_factor + 0.0 * step, t), 0.0, 0.0
-        climb = (self.end_factor - self.start_factor) / last
+        climb = (self.end_factor - self.start_factor) / last if last else 0.0
         return _ratios(lambda step: self.start_factor + climb * step, t), 0.0, 0.0
 
 

@@ -196,6 +196,10 @@ class _Track:
         """The track's values at some increasing iterations, for any base."""
         return trajectory_at(self.schedules, self.reference, clock, iterations)
 
+    def is_of(self, defaults: Mapping[str, Any]) -> bool:
+        """Whether this is the track of the optimizer's own value, and not of another route's."""
+        return self.slot.is_in(defaults) and self.slot.read(defaults) == self.reference
+
     def observe(self, metrics: Mapping[str, Any], epochs: int, iteration: int) -> bool:
         """Show a metric to the schedules that wait for one; true where any of them reduces the value."""
         values, reduced = [column[iteration - self._start] for column in self._columns], False
@@ -360,7 +364,9 @@ class ParamSchedulers:
         for name, part in self._parts.items():
             for track in part.tracks:
                 option = track.schedules[0].option
-                values.setdefault(f"{name}.{option}" if several else option, track.current(self.iteration))
+                key = f"{name}.{option}" if several else option
+                if key not in values or track.is_of(part.target.defaults):
+                    values[key] = track.current(self.iteration)
         return values
 
     def values_at(self, iterations: Sequence[int]) -> Iterator[tuple[str, str, int, list[float]]]:
@@ -505,5 +511,6 @@ def _slot_tracks(slot: Slot, schedules: Sequence[Placed], target: Target) -> Ite
 
 def _reference(target: Target, index: int, slot: Slot, base: float) -> float:
     """The job's value before multipliers: what the optimizer was called with."""
-    defaults = target.defaults
+    of_group = getattr(target, "defaults_of", None)
+    defaults = target.defaults if of_group is None else of_group(index)
     return float(slot.read(defaults)) if slot.is_in(defaults) and is_number(slot.read(defaults)) else base

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from optimctl.errors import RunFailed
@@ -51,9 +52,14 @@ def load_checkpoint(file: Path) -> dict[str, Any]:
 
 
 def random_state() -> dict[str, Any]:
-    """The state of Python's and torch's generators, as tensors and plain values."""
+    """The state of Python's, NumPy's and torch's generators, as tensors and plain values."""
     version, internal, gauss = random.getstate()
-    state: dict[str, Any] = {"python": [version, list(internal), gauss], "torch": torch.get_rng_state()}
+    kind, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
+    state: dict[str, Any] = {
+        "python": [version, list(internal), gauss],
+        "numpy": [kind, torch.from_numpy(np.asarray(keys, dtype=np.int64)), position, has_gauss, cached],
+        "torch": torch.get_rng_state(),
+    }
     if torch.cuda.is_available():
         state["cuda"] = torch.cuda.get_rng_state_all()
     return state
@@ -63,6 +69,8 @@ def restore_random_state(state: Mapping[str, Any]) -> None:
     """Put the generators where ``random_state`` saw them."""
     version, internal, gauss = state["python"]
     random.setstate((version, tuple(internal), gauss))
+    kind, keys, *rest = state["numpy"]
+    np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))
     torch.set_rng_state(state["torch"])
     if "cuda" in state and torch.cuda.is_available():
         torch.cuda.set_rng_state_all(state["cuda"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import math
 import os
 import platform
 import secrets
@@ -14,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from optimctl.errors import UsageError
+from optimctl.errors import RunFailed, UsageError
 
 SECONDS_BETWEEN = 0.5
 """How long a record may wait for its way to the disk: a fast loop pays for two writes a second, not for every record."""
@@ -69,8 +70,8 @@ class RunFolder:
         self._replace("summary.json", _json(summary))
 
     def record(self, record: Mapping[str, Any]) -> None:
-        """Add a line to ``metrics.jsonl``."""
-        self._append("metrics.jsonl", json.dumps(record))
+        """Add a line to ``metrics.jsonl``; a number that is not finite, which JSON does not have, becomes null."""
+        self._append("metrics.jsonl", json.dumps(finite(record), allow_nan=False))
 
     def log(self, text: str) -> None:
         """Add lines to ``log.txt``."""
@@ -88,6 +89,12 @@ class RunFolder:
             self._files.popitem()[1].close()
 
     def _append(self, name: str, text: str) -> None:
+        try:
+            self._add(name, text)
+        except OSError as error:
+            raise RunFailed(f"{self.path / name} cannot be written: {error.strerror}") from error
+
+    def _add(self, name: str, text: str) -> None:
         file = self._files.get(name)
         if file is None:
             file = self._files[name] = (self.path / name).open("a", encoding="utf-8")
@@ -97,8 +104,11 @@ class RunFolder:
 
     def _replace(self, name: str, text: str) -> None:
         beside = self.path / f".{name}.part"
-        beside.write_text(text, "utf-8")
-        os.replace(beside, self.path / name)  # noqa: PTH105
+        try:
+            beside.write_text(text, "utf-8")
+            os.replace(beside, self.path / name)  # noqa: PTH105
+        except OSError as error:
+            raise RunFailed(f"{self.path / name} cannot be written: {error.strerror}") from error
 
 
 def environment(distributions: Iterable[tuple[str, str]], overrides: Sequence[str]) -> dict[str, Any]:
@@ -126,5 +136,12 @@ def _git_commit() -> str | None:
     return done.stdout.strip() or None if done.returncode == 0 else None
 
 
+def finite(value: Any) -> Any:
+    """A value as JSON can have it: numbers that are not finite become None."""
+    if isinstance(value, Mapping):
+        return {name: finite(item) for name, item in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def _json(value: Mapping[str, Any]) -> str:
-    return json.dumps(value, indent=2) + "\n"
+    return json.dumps(finite(value), indent=2, allow_nan=False) + "\n"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from optimctl.data import one_pass, stream, to_device
-from optimctl.errors import JobError, RunFailed, listing, nearest
+from optimctl.errors import JobError, Problem, RunFailed, listing, nearest
 from optimctl.optim.multi import by_name
 from optimctl.train.checkpoint import checkpoint_name, keep_newest, random_state, restore_random_state, save_checkpoint
 from optimctl.train.hooks import Hooks
@@ -65,7 +65,9 @@ class Run:
         self._started = time.monotonic()
         self._losses: list[Tensor | Mapping[str, Any]] = []
         self._saved_at = -1
+        self._random: Mapping[str, Any] | None = None
         self._best_rule = self._read_best_rule()
+        self._check_monitors()
 
     @property
     def epoch(self) -> int:
@@ -86,7 +88,7 @@ class Run:
         """Go on to the end of the run, or of the iteration in which a signal arrives."""
         self._started = time.monotonic()
         self.wrapper.initialize_count_status(self.model, self.iteration, self.iterations)
-        self.batches = stream(_present(self.assembly.train_loader), self.job.job.seed, skip=self.iteration)
+        self.batches = self._batches()
         self.hooks.call("before_run", self)
         try:
             while self.iteration < self.iterations and self.stop_signal is None:
@@ -100,12 +102,16 @@ class Run:
         self.wrapper.initialize_count_status(self.model, self.iteration, self.iterations)
         batches = stream(_present(self.assembly.train_loader), self.job.job.seed)
         self.set_training(True)
+        self.hooks.call("before_run", self)
         seconds = []
-        for _ in range(min(iterations, self.iterations)):
-            start = time.perf_counter()
-            self._iteration(next(batches))
-            _synchronize(self.assembly.device)
-            seconds.append(time.perf_counter() - start)
+        try:
+            for _ in range(min(iterations, self.iterations)):
+                start = time.perf_counter()
+                self._iteration(next(batches))
+                _synchronize(self.assembly.device)
+                seconds.append(time.perf_counter() - start)
+        finally:
+            self.hooks.call("after_run", self)
         return seconds
 
     def validate(self, most: int | None = None) -> dict[str, float]:
@@ -116,7 +122,7 @@ class Run:
         counts: dict[str, int] = {}
         with torch.no_grad():
             for number, batch in enumerate(one_pass(_present(self.assembly.val_loader), self.job.job.seed, 0), 1):
-                for name, (total, count) in self.task.evaluate(self.forward_model, self._moved(batch)).items():
+                for name, (total, count) in _sums(self.task.evaluate(self.forward_model, self._moved(batch))):
                     sums[name] = sums.get(name, 0.0) + total
                     counts[name] = counts.get(name, 0) + count
                 if number == most:
@@ -168,7 +174,13 @@ class Run:
         self.iteration = int(state["progress"]["iteration"])
         self.seconds_before = float(state["progress"]["seconds"])
         self.metrics, self.best = dict(state["metrics"]), state["best"]
-        restore_random_state(state["random"])
+        self._random = state["random"]
+
+    def _restore_random_state(self) -> None:
+        """Go on with the random numbers of the checkpoint, once the batches that it had seen were drawn again."""
+        if self._random is not None:
+            restore_random_state(self._random)
+            self._random = None
 
     def _epoch(self) -> None:
         """From where the run stands to the end of the epoch."""
@@ -185,10 +197,12 @@ class Run:
         hooks = self.hooks.methods
         if hooks["before_iteration"]:
             self.hooks.call("before_iteration", self)
-        if hooks["before_update"] and self.wrapper.should_sync():
+        ends_window = self.wrapper.should_sync()
+        if ends_window and hooks["before_update"]:
             self.hooks.call("before_update", self)
-        updates = self.wrapper.updates if hooks["after_update"] else 0
         loss = self._step(self._moved(batch))
+        if ends_window and hooks["after_update"]:
+            self.hooks.call("after_update", self)
         if loss is not None:
             self._losses.append(loss)
         self.iteration += 1
@@ -196,8 +210,6 @@ class Run:
         if self.iteration % self.job.log.interval == 0 or self.iteration == self.iterations:
             self._record_training()
         self.schedules.after_iteration()
-        if hooks["after_update"] and self.wrapper.updates != updates:
-            self.hooks.call("after_update", self)
         if hooks["after_iteration"]:
             self.hooks.call("after_iteration", self)
 
@@ -207,15 +219,26 @@ class Run:
         if own_step is not None:
             return _detached(own_step(self.forward_model, batch, self.wrapper))
         if self.wrapper.requires_closure:
-            evaluated: Tensor | None = self.wrapper.update_by_closure(
-                lambda: total_loss(self.task.loss(self.forward_model, batch))
-            )
+            evaluated: Tensor | None = self.wrapper.update_by_closure(self._closure(batch))
             return evaluated
         with self.wrapper.optim_context(self.forward_model):
             loss = self.task.loss(self.forward_model, batch)
             total = total_loss(loss)
         self.wrapper.update_params(total)
         return _detached(loss)
+
+    def _closure(self, batch: Any) -> Callable[[], Tensor]:
+        return lambda: total_loss(self.task.loss(self.forward_model, batch))
+
+    def _batches(self) -> Iterator[Any]:
+        """The batches from here on; those of an open window are read again where the optimizer evaluates them itself."""
+        counts = self.wrapper.accumulative_counts if self.wrapper.requires_closure else 1
+        reopened = self.iteration % counts
+        loader = _present(self.assembly.train_loader)
+        batches = stream(loader, self.job.job.seed, self.iteration - reopened, self._restore_random_state)
+        for _ in range(reopened):
+            self.wrapper.reopen_window(self._closure(self._moved(next(batches))))
+        return batches
 
     def _moved(self, batch: Any) -> Any:
         device = self.assembly.device
@@ -233,7 +256,7 @@ class Run:
             if skipped:
                 record[self._of(name, "skipped_updates")] = skipped
         self._write(record)
-        if not math.isfinite(record["loss"]):
+        if not math.isfinite(record.get("loss", 0.0)):
             self._diverged(record["loss"])
 
     def _diverged(self, loss: float) -> NoReturn:
@@ -297,6 +320,26 @@ class Run:
             )
         return name, rule
 
+    def _check_monitors(self) -> None:
+        """A schedule that waits for a metric must get it."""
+        rules: Mapping[str, str] = getattr(self.task, "metric_rules", {})
+        problems = []
+        for placed in (placed for each in self.schedules.schedules.values() for placed in each):
+            monitor = getattr(placed.schedule, "monitor", None)
+            key = ("param_scheduler", *placed.key)
+            if monitor is None:
+                continue
+            if self.assembly.val_loader is None:
+                message = "it waits for a metric of the validation, and there is no [val_dataloader]"
+                problems.append(Problem(key, message, "unknown-metric"))
+            elif rules and monitor not in rules:
+                hint = nearest(monitor, rules) or f"; it gives {listing(rules)}"
+                problems.append(
+                    Problem((*key, "monitor"), f"the task has no metric '{monitor}'{hint}", "unknown-metric")
+                )
+        if problems:
+            raise JobError(self.job.located(problems))
+
     def _note_best(self) -> None:
         if self._best_rule is None:
             return
@@ -307,7 +350,7 @@ class Run:
             )
         value = self.metrics[name]
         sign = 1 if rule == "max" else -1
-        if self.best is None or sign * value > sign * self.best["value"]:
+        if math.isfinite(value) and (self.best is None or sign * value > sign * self.best["value"]):
             file = f"checkpoints/{checkpoint_name(self.iteration)}"
             self.best = {"metric": name, "value": value, "iteration": self.iteration, "checkpoint": file}
 
@@ -322,15 +365,30 @@ def record_text(record: Record) -> str:
     return "  ".join([head, *rest])
 
 
-def _detached(loss: Any) -> Tensor | Mapping[str, Any]:
-    if isinstance(loss, Tensor):
-        return loss.detach()
+def _detached(loss: Any) -> Tensor | Mapping[str, Any] | None:
+    """A loss without its graph; a ``train_step`` need not return one."""
+    if loss is None or isinstance(loss, Tensor):
+        return None if loss is None else loss.detach()
+    if not isinstance(loss, Mapping):
+        raise RunFailed(
+            f"a task's train_step returns a tensor, a dict of tensors or nothing, not a {type(loss).__name__}"
+        )
     return {name: value.detach() if isinstance(value, Tensor) else value for name, value in loss.items()}
+
+
+def _sums(evaluated: Any) -> list[tuple[str, tuple[Any, int]]]:
+    """What a task's ``evaluate`` returned, checked: for each metric a sum and a count."""
+    pairs = list(evaluated.items()) if isinstance(evaluated, Mapping) else []
+    if not pairs or not all(isinstance(value, (tuple, list)) and len(value) == 2 for _, value in pairs):
+        raise RunFailed(f"a task's evaluate returns {{metric: (sum, count)}}; this one returned {evaluated!r}")
+    return pairs
 
 
 def _means(losses: list[Any]) -> dict[str, float]:
     """The mean of each named loss, and of their total as ``loss``."""
-    means = {"loss": torch.stack([total_loss(loss) for loss in losses]).double().mean().item()}
+    if not losses:
+        return {}  # an optimizer that evaluates the loss itself has not done so yet
+    means = {"loss": torch.stack([total_loss(loss) for loss in losses]).cpu().double().mean().item()}
     named = [loss for loss in losses if isinstance(loss, Mapping)]
     for name in sorted({name for loss in named for name in loss} - {"loss"}) if named else ():
         values = [float(loss[name]) for loss in named if name in loss]

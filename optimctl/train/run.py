@@ -64,7 +64,7 @@ def carry_out(run: Run, folder: RunFolder) -> None:
         status = "completed" if run.stop_signal is None else "interrupted"
     except OptimctlError as error:
         folder.log(f"{error}\n{traceback.format_exc()}")
-        raise
+        raise RunFailed(str(error)) from error  # whatever it is about: the run had begun
     except Exception as error:
         folder.log(traceback.format_exc())
         if is_ours(error):

@@ -31,24 +31,24 @@ class Metric:
 
 
 def _accuracy(output: Tensor, target: Tensor) -> Tensor:
-    return (output.argmax(1) == target).double()
+    return output.argmax(1) == target
 
 
 def _top5_accuracy(output: Tensor, target: Tensor) -> Tensor:
     best = output.topk(min(5, output.shape[1]), dim=1).indices
-    return (best == target.unsqueeze(1)).any(1).double()
+    return (best == target.unsqueeze(1)).any(1)
 
 
 def _binary_accuracy(output: Tensor, target: Tensor) -> Tensor:
-    return ((output > 0) == (target > 0.5)).double()
+    return (output > 0) == (target > 0.5)
 
 
 def _absolute_error(output: Tensor, target: Tensor) -> Tensor:
-    return (output - target).abs().double()
+    return (output - target).abs()
 
 
 def _squared_error(output: Tensor, target: Tensor) -> Tensor:
-    return (output - target).square().double()
+    return (output - target).square()
 
 
 METRICS: Mapping[str, Metric] = {
@@ -189,8 +189,8 @@ def _criterion(loss: str | Mapping[str, Any]) -> Any:
             raise JobError.single(
                 ("loss", argument), f"torch.nn.{name} has no argument '{argument}'{hint}", "unknown-argument"
             )
-    if arguments.get("reduction", "mean") not in ("mean", "sum"):
-        raise JobError.single(("loss", "reduction"), "must be 'mean' or 'sum': a loss is one number", "wrong-value")
+    if arguments.get("reduction") == "none":
+        raise JobError.single(("loss", "reduction"), "a loss is one number; take this out", "wrong-value")
     tensors = {k: torch.tensor(v) if isinstance(v, list) else v for k, v in arguments.items()}
     try:
         return kind(**tensors)

@@ -234,7 +234,6 @@ def test_lbfgs_lowers_the_loss_in_a_few_iterations(tmp_path: Path) -> None:
     assert losses[-1] < 0.02 * losses[0]
 
 
-@pytest.mark.xfail(strict=True, reason="train/loop.py: a record asks for the mean of no loss")
 def test_a_record_inside_a_window_has_no_loss_to_tell(tmp_path: Path) -> None:
     folder = run(job_for(tmp_path, "LBFGS", "log.interval=1"))
     with_loss = [
@@ -243,7 +242,6 @@ def test_a_record_inside_a_window_has_no_loss_to_tell(tmp_path: Path) -> None:
     assert with_loss == [*range(2, 21, 2), 21]
 
 
-@pytest.mark.xfail(strict=True, reason="train/loop.py: a resumed run begins a new window")
 def test_batches_of_an_open_window_are_read_again_on_resuming(tmp_path: Path) -> None:
     assert_resumed_equals_straight(job_for(tmp_path, "LBFGS"), 9, lambda: None)
 

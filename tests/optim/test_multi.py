@@ -289,6 +289,10 @@ def test_a_finding_about_all_is_told_once(job_of: Callable[..., Job], names: str
 
 # --- mistakes
 
+NO_STEP = (
+    "duel.toml:6:8: task.type: the task needs the method train_step(model, batch, optim_wrapper), "
+    "as there are several optimizers; Alone has none"
+)
 MOMENTUM = (
     "duel.toml:30:1: optim_wrapper.b.optimizer.momentum: AdamW (optimctl) has no argument 'momentum'; it takes "
     "'lr', 'betas', 'eps', 'weight_decay', 'amsgrad', 'maximize', 'foreach', 'capturable', 'differentiable' and 'fused'"
@@ -312,7 +316,7 @@ MOMENTUM = (
         ),
         (
             ('"Duel"', '"Alone"'),
-            "duel.toml:6:8: task.type: several optimizers need a task with train_step(model, batch, optim_wrapper), which Alone has not",
+            NO_STEP,
         ),
     ],
 )

@@ -97,8 +97,8 @@ def test_a_decay_to_zero_stays_there_until_a_restart() -> None:
 
 
 def test_a_range_of_one_step() -> None:
-    assert values(type="LinearLR", end=1).tolist() == [0.1] * LENGTH
-    assert values(type="ConstantLR", end=1).tolist() == [0.1] * LENGTH
+    assert values(type="LinearLR", end=1) == pytest.approx([0.1 / 3] * LENGTH)
+    assert values(type="ConstantLR", end=1) == pytest.approx([0.1 / 3] * LENGTH)
     assert values(type="PolyLR", begin=3, end=4).tolist() == [0.1] * LENGTH
 
 

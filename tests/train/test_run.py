@@ -165,7 +165,7 @@ def test_events_come_in_order(tmp_path: Path) -> None:
         "after_iteration@1",
         "before_iteration@1",
         "before_update@1",
-        "after_update@2",
+        "after_update@1",
         "after_iteration@2",
         "after_epoch@2",
         "before_validation@2",

@@ -108,7 +108,7 @@ def test_what_does_not_fit_fails_with_a_sentence(call: Any, message: str) -> Non
         ),
         (
             {"loss": {"type": "MSELoss", "reduction": "none"}},
-            "loss.reduction: must be 'mean' or 'sum': a loss is one number",
+            "loss.reduction: a loss is one number; take this out",
         ),
         ({"metrics": ["accurcy"]}, "metrics.0: no metric is called 'accurcy'; did you mean 'accuracy'?"),
     ],
