@@ -755,6 +755,15 @@ def read_optim_wrapper(table: Mapping[str, Any], key: Key = ()) -> OptimWrapperT
     return cast("OptimWrapperTable | OptimWrappers", _read(OptimWrapperForm, table, key, ("optim_wrapper",)))
 
 
+def read_clip_grad(table: Mapping[str, Any], key: Key = ()) -> ClipByNorm | ClipByValue:
+    """``clip_grad`` from a plain dict.
+
+    Raises:
+        JobError: With a problem, its key below ``key``, for each thing that is wrong.
+    """
+    return cast("ClipByNorm | ClipByValue", _read(ClipGrad, table, key, ("optim_wrapper", "clip_grad")))
+
+
 def read_param_scheduler(
     tables: Mapping[str, Any] | Sequence[Mapping[str, Any]], key: Key = ()
 ) -> ScheduleTable | list[ScheduleTable] | dict[str, list[ScheduleTable]]:

@@ -10,15 +10,18 @@ import torch
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 
-from optimctl.errors import JobError, listing, nearest
-
-NORM = ("max_norm", "norm_type", "error_if_nonfinite")
-VALUE = ("clip_value",)
+from optimctl.job.schema import ClipByValue, read_clip_grad
 
 
 @dataclass(frozen=True)
 class ClipNorm:
-    """All gradients together, seen as one vector, are scaled down to ``max_norm`` (``torch.nn.utils.clip_grad_norm_``)."""
+    """All gradients together, seen as one vector, are scaled down to ``max_norm`` (``torch.nn.utils.clip_grad_norm_``).
+
+    Args:
+        max_norm: The largest norm that passes; ``inf`` only measures.
+        norm_type: The p of the p-norm; ``inf`` for the largest element.
+        error_if_nonfinite: Raise a ``RuntimeError`` where the norm is not finite; to know, the run waits for the device.
+    """
 
     max_norm: float
     norm_type: float = 2.0
@@ -56,22 +59,10 @@ def read_clip(table: Mapping[str, Any] | None) -> ClipNorm | ClipValue | None:
     """
     if table is None:
         return None
-    kind = table.get("type", "norm")
-    if kind not in ("norm", "value"):
-        message = f"must be 'norm' or 'value', not {kind!r}{nearest(str(kind), ('norm', 'value'))}"
-        raise JobError.single(("clip_grad", "type"), message, "wrong-value")
-    known, needed = (NORM, "max_norm") if kind == "norm" else (VALUE, "clip_value")
-    for key in table:
-        if key not in (*known, "type"):
-            message = f"clipping by {kind} has no '{key}'{nearest(key, known) or f'; it has {listing(known)}'}"
-            raise JobError.single(("clip_grad", key), message, "unknown-key")
-    limit = table.get(needed)
-    if isinstance(limit, bool) or not isinstance(limit, (int, float)) or limit <= 0:
-        said = f"not {limit!r}" if needed in table else "and it is missing"
-        raise JobError.single(("clip_grad", needed), f"must be a number above 0, {said}", "wrong-value")
-    if kind == "value":
-        return ClipValue(float(limit))
-    return ClipNorm(float(limit), float(table.get("norm_type", 2.0)), bool(table.get("error_if_nonfinite", False)))
+    read = read_clip_grad(table, ("clip_grad",))
+    if isinstance(read, ClipByValue):
+        return ClipValue(read.clip_value)
+    return ClipNorm(read.max_norm, float(read.norm_type), read.error_if_nonfinite)
 
 
 def has_gradient(parameter: Tensor) -> bool:

@@ -41,7 +41,7 @@ class Options(Mapping[str, Any]):
     """The options of one parameter (``lr``, ``weight_decay``, …): a mapping that is changed by making another.
 
     Args:
-        values: Option to value. Only what the job or a rule sets; the optimizer's defaults stand for the rest.
+        settings: Option to value. Only what the job or a rule sets; the optimizer's defaults stand for the rest.
         reasons: Option to the reason of its value.
         frozen: The parameter is not to be trained at all.
         matched: Every rule of the job that applies to the parameter, decisive or not.

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 from torch.optim import LBFGS, Optimizer
 
-from optimctl.errors import JobError
+from optimctl.errors import JobError, OptimctlError
 from optimctl.optim.clip import has_gradient, read_clip
 
 if TYPE_CHECKING:
@@ -69,7 +69,21 @@ class OptimWrapper:
     def update_params(
         self, loss: Tensor, step_kwargs: dict[str, Any] | None = None, zero_kwargs: dict[str, Any] | None = None
     ) -> None:
-        """Go backward from ``loss``, and at the end of an accumulation window clip, step and zero the gradients."""
+        """Go backward from ``loss``, and at the end of an accumulation window clip, step and zero the gradients.
+
+        Args:
+            loss: A scalar: the mean over this iteration's batch.
+            step_kwargs: For the optimizer's ``step``.
+            zero_kwargs: For the optimizer's ``zero_grad``.
+
+        Raises:
+            OptimctlError: The optimizer evaluates the loss itself; ``update_by_closure`` lets it.
+        """
+        if self.requires_closure:
+            name = type(self.optimizer).__name__
+            raise OptimctlError(
+                f"{name} evaluates the loss itself; write optim_wrapper.update_by_closure(compute_loss)"
+            )
         self.backward(self.scale_loss(loss))
         if self.should_update():
             self.step(**(step_kwargs or {}))
@@ -128,7 +142,7 @@ class OptimWrapper:
         return min(self.accumulative_counts, left) if left > 0 else self.accumulative_counts
 
     def backward(self, loss: Tensor, **kwargs: Any) -> None:
-        """Add the gradients of ``loss``; the iteration counts from here on."""
+        """Add the gradients of ``loss``, a scalar; the iteration counts from here on."""
         self._go_backward(loss, **kwargs)
         self._inner_count += 1
 

@@ -35,6 +35,7 @@ def run(job: Job, *, model: nn.Module | None = None, work_dir: Path | None = Non
     """Run a job to its end; returns the run's folder.
 
     Args:
+        job: What ``load_job`` returned.
         model: A ready model in place of the job's section.
         work_dir: Where the run's folder is made, in place of the job's.
         hooks: Further hooks, after the job's own.

@@ -130,13 +130,13 @@ def test_gradients_are_synchronized_only_where_a_window_ends() -> None:
         ({"accumulative_counts": 0}, "accumulative_counts: must be a whole number from 1 up, not 0"),
         (
             {"clip_grad": {"max_norn": 1.0}},
-            "clip_grad.max_norn: clipping by norm has no 'max_norn'; did you mean 'max_norm'?",
+            "clip_grad: needs `max_norm`\nclip_grad.max_norn: unknown key; did you mean 'max_norm'?",
         ),
-        ({"clip_grad": {}}, "clip_grad.max_norm: must be a number above 0, and it is missing"),
-        ({"clip_grad": {"type": "value", "clip_value": -1}}, "clip_grad.clip_value: must be a number above 0, not -1"),
+        ({"clip_grad": {}}, "clip_grad: needs `max_norm`"),
+        ({"clip_grad": {"type": "value", "clip_value": -1}}, "clip_grad.clip_value: must be more than 0, not -1"),
         (
             {"clip_grad": {"type": "norms"}},
-            "clip_grad.type: must be 'norm' or 'value', not 'norms'; did you mean 'norm'?",
+            "clip_grad.type: must be 'norm' or 'value', not the string 'norms'\nclip_grad: needs `max_norm`",
         ),
     ],
 )
