@@ -12,7 +12,7 @@ from optimctl.plugins import Plugin, Plugins
 NAMES = {
     "optimizers": ["SGD", "AdamW"],
     "optim_wrappers": ["OptimWrapper", "AmpOptimWrapper"],
-    "constructors": ["DefaultOptimWrapperConstructor", "LayerDecay"],
+    "constructors": ["DefaultOptimWrapperConstructor", "LayerDecay", "Routes"],
     "schedulers": ["LinearLR", "MultiStepLR"],
     "models": ["MLP"],
     "datasets": ["Synthetic"],
