@@ -7,7 +7,7 @@ only the first.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,7 +16,7 @@ from torch import nn
 
 from optimctl import plugins
 from optimctl.data import batches_in, build_dataloader
-from optimctl.errors import JobError, Key, Problem
+from optimctl.errors import JobError, Key, Problem, listing, nearest
 from optimctl.optim.constructor import build_optim_wrapper
 from optimctl.optim.multi import OptimWrapperDict
 from optimctl.optim.stand_in import stand_in
@@ -121,6 +121,8 @@ class _Assembler:
         self._check_task(task, wrapper)
         schedules = self._schedules(wrapper, length)
         hooks = [self._hook(name, table) for name, table in self.tables.get("hooks", {}).items()]
+        if task is not None:
+            self.problems += _metric_problems(self.job, task, schedules)
         if self.problems:
             raise JobError(self.job.located(self.problems))
         train_loader, val_loader = loaders.values()
@@ -212,6 +214,27 @@ class _Assembler:
             ),
             "param_scheduler",
         )
+
+
+def _metric_problems(job: Job, task: Any, schedules: ParamSchedulers | None) -> Iterator[Problem]:
+    """What waits for a metric of the validation must get it."""
+    rules: Mapping[str, str] = getattr(task, "metric_rules", {})
+    best = job.checkpoint.save_best
+    waiting: list[tuple[Key, str]] = [] if best is None else [(("checkpoint", "save_best"), best.metric)]
+    for placed in (placed for each in schedules.schedules.values() for placed in each) if schedules is not None else ():
+        monitor = getattr(placed.schedule, "monitor", None)
+        if monitor is not None:
+            waiting.append((("param_scheduler", *placed.key, "monitor"), monitor))
+    for key, metric in waiting:
+        if job.val_dataloader is None:
+            message = f"'{metric}' is a metric of the validation, and there is no [val_dataloader]"
+            yield Problem(key, message, "unknown-metric")
+        elif rules and metric not in rules:
+            hint = nearest(metric, rules) or f"; it gives {listing(rules)}"
+            yield Problem(key, f"the task has no metric '{metric}'{hint}", "unknown-metric")
+    if best is not None and best.rule is None and not rules:
+        message = 'the task does not say which way is better; write { metric = ..., rule = "max" }'
+        yield Problem(("checkpoint", "save_best"), message, "missing-key")
 
 
 def _accumulative_counts(table: Mapping[str, Any]) -> int:

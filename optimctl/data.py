@@ -5,7 +5,7 @@ In this room: data loaders from a job's tables, the endless stream of batches th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sized
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -38,6 +38,9 @@ def build_dataloader(table: Mapping[str, Any], key: Key) -> DataLoader[Any]:
         raise JobError.single(where, 'name the dataset, as in dataset = { type = "Synthetic" }', "missing-key")
     loaded = plugins.resolve("datasets", dataset_table.pop("type"), where)
     dataset = plugins.call(loaded, where, dataset_table)
+    if not hasattr(dataset, "__getitem__") and not hasattr(dataset, "__iter__"):
+        message = f"{loaded} returned a {type(dataset).__name__}; it must be a dataset or a DataLoader"
+        raise JobError.single((*where, "type"), message, "wrong-kind")
     if isinstance(dataset, DataLoader):
         if options:
             message = f"{loaded} returns a ready DataLoader; take this out, the loader has its own"
@@ -56,7 +59,9 @@ def build_dataloader(table: Mapping[str, Any], key: Key) -> DataLoader[Any]:
         loader = DataLoader(dataset, generator=torch.Generator(), **own, **options)
     except (ValueError, TypeError) as error:
         raise JobError.single(key, f"torch's DataLoader refuses this: {error}", "plugin-raised") from error
-    if batches_in(loader) == 0:
+    with plugins.plugin_code(loaded, where):
+        length = batches_in(loader)
+    if length == 0:
         hint = "; drop_last = true leaves none of its samples" if options.get("drop_last") else ""
         raise JobError.single(where, f"{loaded} gives no batch{hint}", "no-data")
     return loader
@@ -67,6 +72,8 @@ def batches_in(loader: DataLoader[Any]) -> int | None:
     try:
         return len(loader)
     except (TypeError, NotImplementedError):
+        if isinstance(loader.dataset, Sized):
+            raise  # it has a length, whose computation failed
         return None
 
 

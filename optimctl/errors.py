@@ -6,11 +6,17 @@ code of the process that it ends. Nothing here imports anything else of optimctl
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 Key = tuple[str | int, ...]
 """A path into a job: table names and array indices, as ``("param_scheduler", 0, "end")``."""
+
+_WORKER = re.compile(
+    r"Caught \w+ in DataLoader worker process.*Original Traceback \(most recent call last\):", re.DOTALL
+)
+_FRAME = re.compile(r'File "(.+)", line (\d+), in (\S+)')
 
 
 def key_text(key: Key) -> str:
@@ -133,9 +139,24 @@ class RunInterrupted(OptimctlError):
 def raised_text(error: BaseException) -> str:
     """What somebody else's code raised, and where: ``ValueError: widths is empty (resnet.py:41 in __init__)``."""
     text = str(error).strip()
+    from_worker = _WORKER.search(text)
+    if from_worker:
+        return _told_by_worker(text[from_worker.end() :])
     told = f"{type(error).__name__}: {text}" if text else type(error).__name__
     frame = own_frame(error)
     return f"{told} ({frame})" if frame else told
+
+
+def _told_by_worker(text: str) -> str:
+    """What a data-loader process raised, out of the traceback that torch makes the message."""
+    frames = _FRAME.findall(text)
+    theirs = [frame for frame in frames if not _is_library(frame[0])] or frames[-1:]
+    message = text.strip().splitlines()[-1]
+    return f"{message} ({_frame_text(*theirs[-1])})" if theirs else message
+
+
+def _frame_text(filename: str, line: object, function: str) -> str:
+    return f"{filename.replace(chr(92), '/').rsplit('/', 1)[-1]}:{line} in {function}"
 
 
 def own_frame(error: BaseException) -> str | None:
@@ -150,7 +171,7 @@ def own_frame(error: BaseException) -> str | None:
         return None
     theirs = [frame for frame in frames if not _is_library(frame.filename)]
     frame = (theirs or [frame for frame in frames if not frame.filename.startswith("<")] or frames)[-1]
-    return f"{frame.filename.replace(chr(92), '/').rsplit('/', 1)[-1]}:{frame.lineno} in {frame.name}"
+    return _frame_text(frame.filename, frame.lineno, frame.name)
 
 
 def is_ours(error: BaseException) -> bool:

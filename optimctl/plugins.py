@@ -23,7 +23,6 @@ from optimctl.errors import JobError, Key, PluginError, Problem, UsageError, lis
 if TYPE_CHECKING:
     import inspect
 
-    from importlib_metadata import EntryPoint
 
 OWN = "optimctl"
 """The distribution whose names nobody can take over."""
@@ -206,16 +205,9 @@ def find(project: Project | None = None) -> Plugins:
     import importlib_metadata
 
     found: dict[tuple[str, str, str], Plugin] = {}
-    owners: dict[int, tuple[str, str] | None] = {}  # reading a distribution's metadata takes long enough to do it once
-    for entry in importlib_metadata.entry_points():
-        kind = entry.group.removeprefix("optimctl.")
-        if entry.group == kind or kind not in KINDS:
-            continue
-        if id(entry.dist) not in owners:
-            owners[id(entry.dist)] = _name_and_version(entry)
-        distribution = owners[id(entry.dist)]
-        if distribution is not None:
-            plugin = Plugin(kind, entry.name, *distribution, entry.value)
+    seen: set[str] = set()
+    for distribution in importlib_metadata.distributions():
+        for plugin in _brought_by(distribution, seen):
             found.setdefault(kind_key(plugin), plugin)
     for plugin in project.plugins if project else ():
         found[kind_key(plugin)] = plugin
@@ -226,15 +218,18 @@ def find(project: Project | None = None) -> Plugins:
     return Plugins(claims, project)
 
 
-def _name_and_version(entry: EntryPoint) -> tuple[str, str] | None:
-    """Whose entry it is; None for what an uninstall left behind, a folder without its METADATA."""
-    if entry.dist is None:
-        return None
+def _brought_by(distribution: Any, seen: set[str]) -> list[Plugin]:
+    """The plugins of one distribution; none of one that the path has a second time, or whose metadata cannot be read."""
     try:
-        name, version = entry.dist.name, entry.dist.version
-    except (OSError, KeyError):
-        return None
-    return (_canonical(name), version or "") if name else None
+        entries = [entry for entry in distribution.entry_points if entry.group.startswith(f"{OWN}.")]
+        name, version = (distribution.name, distribution.version) if entries else ("", "")
+    except Exception:  # what an uninstall left behind, or somebody else's broken file, stops nobody
+        return []
+    if not name or _canonical(name) in seen:
+        return []
+    seen.add(_canonical(name))
+    kinds = [(entry.group.removeprefix(f"{OWN}."), entry) for entry in entries]
+    return [Plugin(kind, e.name, _canonical(name), version or "", e.value) for kind, e in kinds if kind in KINDS]
 
 
 def _canonical(distribution: str) -> str:
@@ -390,7 +385,7 @@ def plugin_code(loaded: LoadedPlugin, key: Key, seen_from: Key | None = None) ->
         yield
     except JobError as error:
         raise error.below(*(key if seen_from is None else seen_from)) from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise JobError.single(key, f"{loaded} raised {raised_text(error)}", "plugin-raised") from error
 
 

@@ -22,7 +22,8 @@ def inspect(job_or_run: str, as_json: bool, strict: bool, overrides: tuple[str, 
     from optimctl.plan.page import plan_page
     from optimctl.plan.plan import make_plan
 
-    plan = make_plan(assemble(job))
+    with output.plugins_at_work():
+        plan = make_plan(assemble(job))
     if as_json:
         output.as_json(plan.as_json())
     else:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
 import platform
 import sys
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout, suppress
 from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
-from optimctl.errors import JobError, OptimctlError, Problem, key_text
+from optimctl.errors import JobError, OptimctlError, Problem, RunFailed, key_text
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -21,18 +23,35 @@ WIDE = 1000
 
 
 def data(text: str) -> None:
-    """A line of the command's answer."""
-    click.echo(text)
+    """A line of the command's answer.
+
+    Raises:
+        RunFailed: It cannot be written; a reader that went away is none of our business.
+    """
+    try:
+        click.echo(text)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise RunFailed(f"stdout cannot be written: {error.strerror}") from error
+
+
+@contextmanager
+def plugins_at_work() -> Iterator[None]:
+    """Other people's code runs inside: what it prints to stdout, which is for data, goes to stderr."""
+    with redirect_stdout(sys.stderr):
+        yield
 
 
 def as_json(value: Any) -> None:
     """The command's answer, for a program."""
-    click.echo(json.dumps(value, indent=2))
+    data(json.dumps(_strict(value), indent=2, allow_nan=False, default=str))
 
 
 def say(text: str) -> None:
-    """A line that is not the answer: what is going on, what is worth knowing."""
-    click.echo(text, err=True)
+    """A line that is not the answer: what is going on, what is worth knowing. Nobody reading it stops nothing."""
+    with suppress(OSError, ValueError, AttributeError):
+        click.echo(text, err=True)
 
 
 def console(stream: TextIO | None = None) -> Console:
@@ -124,6 +143,15 @@ def bug() -> None:
 def visible_lines(text: str) -> str:
     """``visible``, line by line."""
     return "\n".join(visible(line) for line in text.splitlines())
+
+
+def _strict(value: Any) -> Any:
+    """A value as JSON can have it: numbers that are not finite become null."""
+    if isinstance(value, dict):
+        return {name: _strict(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_strict(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _cells(text: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from typing import TYPE_CHECKING, Any
@@ -23,7 +24,8 @@ SECONDS_BETWEEN = 0.1
 
 def progress_hook() -> Hook:
     """The bar on a terminal, lines elsewhere."""
-    return Bar() if sys.stderr.isatty() else Lines()
+    is_terminal = sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+    return Bar() if is_terminal else Lines()
 
 
 class Lines(Hook):
@@ -78,7 +80,7 @@ class Bar(Hook):
     def after_validation(self, run: Run) -> None:
         """Print the metrics above the bar."""
         if run.record is not None:
-            self.progress.console.print(record_text(run.record), highlight=False)
+            self.progress.console.print(record_text(run.record), highlight=False, markup=False)
 
     def after_run(self, run: Run) -> None:
         """Take the bar away."""

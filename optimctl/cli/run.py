@@ -38,11 +38,11 @@ def run(
     """Run a job; the folder of the run is printed to stdout."""
     read = read_job(job, overrides, unset)
     where = Path(work_dir) if work_dir else None
-    if dry_run and stop_after:
+    if dry_run and stop_after is not None:
         raise click.UsageError("--dry-run runs nothing and --stop-after a little; choose one")
     if dry_run:
         _show_plan(read, where, strict)
-    elif stop_after:
+    elif stop_after is not None:
         _try_out(read, stop_after)
     else:
         if strict:
@@ -56,7 +56,8 @@ def _show_plan(job: Job, work_dir: Path | None, strict: bool) -> None:
     from optimctl.plan.plan import make_plan
     from optimctl.train.run import default_work_dir
 
-    plan = make_plan(assemble(job, for_run=True))
+    with output.plugins_at_work():
+        plan = make_plan(assemble(job, for_run=True))
     output.page(*plan_page(plan))
     output.data(f"The run would be written to {work_dir or default_work_dir(job)}/<date>-<time>-<id>/.")
     if strict and plan.warnings():
@@ -70,7 +71,9 @@ def _try_out(job: Job, stop_after: str) -> None:
     from optimctl.train.run import try_out
 
     length = parse_length(stop_after)
-    output.data(trial_text(try_out(assemble(job, for_run=True), length)))
+    with output.plugins_at_work():
+        trial = try_out(assemble(job, for_run=True), length)
+    output.data(trial_text(trial))
 
 
 def _refuse_warnings(job: Job) -> None:
@@ -78,7 +81,8 @@ def _refuse_warnings(job: Job) -> None:
     from optimctl.plan.page import finding_text
     from optimctl.plan.plan import make_plan
 
-    plan = make_plan(assemble(job, for_run=True))
+    with output.plugins_at_work():
+        plan = make_plan(assemble(job, for_run=True))
     warnings = plan.warnings()
     for finding in warnings:
         output.say(finding_text(finding, plan))
@@ -91,4 +95,6 @@ def _run(job: Job, work_dir: Path | None) -> None:
     from optimctl.cli.progress import progress_hook
     from optimctl.train.run import run as carry_out
 
-    output.data(str(carry_out(job, work_dir=work_dir, hooks=[progress_hook()])))
+    with output.plugins_at_work():
+        folder = carry_out(job, work_dir=work_dir, hooks=[progress_hook()])
+    output.data(str(folder))

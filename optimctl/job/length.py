@@ -49,4 +49,6 @@ def parse_length(text: str) -> Length:
         raise UsageError(
             f"'{text}' is no length; write iterations as 500it, epochs as 2ep, or a share of the run as 10%"
         )
+    if int(match[1]) == 0:
+        raise UsageError(f"'{text}' is nothing; give a length from 1{match[2]} up")
     return Length(int(match[1]), _UNITS[match[2]])

@@ -121,6 +121,16 @@ class JobTable(Table):
     )
     compile: bool = documented(False, "Whether the model goes through `torch.compile`.")
 
+    @field_validator("name")
+    @classmethod
+    def _is_a_folders_name(cls, value: str) -> str:
+        if value in (".", "..") or not value.isprintable() or any(char in value for char in "/\\"):
+            raise wrong(
+                "wrong-value",
+                f"must be fit for a folder's name, not {shown(value)}; `work_dir` says where runs are written",
+            )
+        return value
+
     @field_validator("device")
     @classmethod
     def _is_a_device(cls, value: str) -> str:

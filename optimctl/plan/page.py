@@ -94,7 +94,7 @@ def _groups_table(optimizer: PlannedOptimizer) -> Table:
     table = Table(box=None, pad_edge=False, show_edge=False)
     table.add_column("group", justify="right")
     for heading in ("tensors", "parameters", *options):
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("names")
     for index, group in enumerate(optimizer.groups):
         cells = [str(index), str(group.tensors), f"{group.parameters:,}"]
@@ -143,7 +143,7 @@ def _schedule_table(plan: Plan) -> Table:
     curves = _distinct(plan)
     table = Table(box=None, pad_edge=False, show_edge=False)
     for heading in ("iteration", "epoch", *curves):
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", no_wrap=True)
     for row in _rows(list(curves.values()), len(schedule.at)):
         iteration = schedule.at[row]
         epoch = str(iteration // schedule.epoch_length + 1) if schedule.epoch_length else ""
@@ -154,7 +154,7 @@ def _schedule_table(plan: Plan) -> Table:
 def _distinct(plan: Plan) -> dict[str, Sequence[float]]:
     """The curves by heading; groups whose curves are the same share one."""
     shared: dict[tuple[str, tuple[float, ...]], list[str]] = {}
-    several = len(plan.optimizers) > 1
+    several = len({curve.optimizer for curve in plan.schedule.curves}) > 1
     for curve in plan.schedule.curves:
         group = f"{curve.optimizer} {curve.group}" if several else str(curve.group)
         shared.setdefault((curve.option, curve.values), []).append(group)

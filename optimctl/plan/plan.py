@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from torch.nn.parameter import is_lazy
+
 from optimctl.errors import Key, key_text
 from optimctl.optim.constructor import IMPLEMENTATIONS
 from optimctl.optim.multi import DEFAULT_NAME, by_name
@@ -218,7 +220,7 @@ def _findings(assembly: Assembly) -> Iterator[Finding]:
 
 
 def _planned_model(job: Job, model: nn.Module) -> PlannedModel:
-    sizes = [(met.parameter.numel(), met.parameter.requires_grad) for met in walk(unwrapped(model))]
+    sizes = [(numbers_in(met.parameter), met.parameter.requires_grad) for met in walk(unwrapped(model))]
     trainable = sum(size for size, trains in sizes if trains)
     kind = job.model.type if job.model else type(model).__name__
     return PlannedModel(kind, len(sizes), sum(size for size, _ in sizes), trainable)
@@ -230,7 +232,7 @@ def _planned_optimizer(part: _Part, iterations: int | None, names: Mapping[int, 
         Group(
             options=start_options(group),
             tensors=len(group["params"]),
-            parameters=sum(parameter.numel() for parameter in group["params"]),
+            parameters=sum(numbers_in(parameter) for parameter in group["params"]),
             names=tuple(names[id(parameter)] for parameter in group["params"] if id(parameter) in names),
         )
         for group in optimizer.param_groups
@@ -257,6 +259,15 @@ def _how(wrapper: OptimWrapper) -> Iterator[str]:
     dtype = getattr(wrapper, "dtype", None)
     if dtype is not None:
         yield f"forward in {str(dtype).removeprefix('torch.')}"
+
+
+def numbers_in(parameter: torch.Tensor) -> int:
+    """How many numbers a parameter has; 0 where a lazy module has not made it yet."""
+    return 0 if is_lazy(parameter) else parameter.numel()
+
+
+def _shape(parameter: torch.Tensor) -> tuple[int, ...]:
+    return () if is_lazy(parameter) else tuple(parameter.shape)
 
 
 def start_options(group: Mapping[str, Any]) -> dict[str, Any]:
@@ -304,7 +315,7 @@ def state_bytes(optimizer: torch.optim.Optimizer) -> int | None:
         count = _state_tensors(kind.__name__, group)
         if count is None:
             return None
-        total += count * sum(parameter.numel() * parameter.element_size() for parameter in group["params"])
+        total += count * sum(numbers_in(parameter) * parameter.element_size() for parameter in group["params"])
     return total
 
 
@@ -336,7 +347,7 @@ def _planned_parameters(
             continue
         part, index, options = owner
         reasons = _reasons(chosen.get(met.name), options, part.prefix)
-        planned.append(PlannedParameter(met.name, tuple(met.parameter.shape), part.name, index, options, reasons))
+        planned.append(PlannedParameter(met.name, _shape(met.parameter), part.name, index, options, reasons))
     return tuple(planned), tuple(frozen)
 
 

@@ -31,9 +31,10 @@ def save_checkpoint(file: Path, state: Mapping[str, Any]) -> None:
     try:
         torch.save({"format": FORMAT, **state}, beside)
         os.replace(beside, file)  # noqa: PTH105
-    except (OSError, RuntimeError) as error:
-        beside.unlink(missing_ok=True)
+    except Exception as error:
         raise RunFailed(f"the checkpoint {file} cannot be written: {error}") from error
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def load_checkpoint(file: Path) -> dict[str, Any]:

@@ -97,7 +97,7 @@ class RunFolder:
     def _add(self, name: str, text: str) -> None:
         file = self._files.get(name)
         if file is None:
-            file = self._files[name] = (self.path / name).open("a", encoding="utf-8")
+            file = self._files[name] = (self.path / name).open("a", encoding="utf-8", errors="backslashreplace")
         file.write(text + "\n")
         if time.monotonic() - self._flushed > SECONDS_BETWEEN:
             self.flush()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from optimctl.data import one_pass, stream, to_device
-from optimctl.errors import JobError, Problem, RunFailed, listing, nearest
+from optimctl.errors import RunFailed, nearest
 from optimctl.optim.multi import by_name
 from optimctl.train.checkpoint import checkpoint_name, keep_newest, random_state, restore_random_state, save_checkpoint
 from optimctl.train.hooks import Hooks
@@ -67,7 +68,6 @@ class Run:
         self._saved_at = -1
         self._random: Mapping[str, Any] | None = None
         self._best_rule = self._read_best_rule()
-        self._check_monitors()
 
     @property
     def epoch(self) -> int:
@@ -94,8 +94,11 @@ class Run:
             while self.iteration < self.iterations and self.stop_signal is None:
                 self._epoch()
             self._finish()
-        finally:
-            self.hooks.call("after_run", self)
+        except BaseException:
+            with suppress(Exception):  # what ended the run is told, not what came of it
+                self.hooks.end(self)
+            raise
+        self.hooks.end(self)
 
     def train_some(self, iterations: int) -> list[float]:
         """The first ``iterations`` of the run; returns the seconds that each took, the device's work included."""
@@ -111,7 +114,7 @@ class Run:
                 _synchronize(self.assembly.device)
                 seconds.append(time.perf_counter() - start)
         finally:
-            self.hooks.call("after_run", self)
+            self.hooks.end(self)
         return seconds
 
     def validate(self, most: int | None = None) -> dict[str, float]:
@@ -125,7 +128,7 @@ class Run:
                 for name, (total, count) in _sums(self.task.evaluate(self.forward_model, self._moved(batch))):
                     sums[name] = sums.get(name, 0.0) + total
                     counts[name] = counts.get(name, 0) + count
-                if number == most:
+                if number == most or self.stop_signal is not None:
                     break
         self.set_training(True)
         return {name: float(total) / max(1, counts[name]) for name, total in sums.items()}
@@ -247,7 +250,8 @@ class Run:
     def _record_training(self) -> None:
         """Write the mean loss since the last record, and the scheduled options; here the run waits for the device."""
         losses, self._losses = _means(self._losses), []
-        record: Record = {"iteration": self.iteration, "epoch": self.epoch, "split": "train", **losses}
+        own = {"iteration": self.iteration, "epoch": self.epoch, "split": "train"}
+        record: Record = {**own, **losses, **own}
         record.update(self._options())
         for name, wrapper in self.wrappers.items():
             if wrapper.grad_norm is not None:
@@ -284,9 +288,15 @@ class Run:
             self.save()
 
     def _validate_and_record(self) -> None:
-        self.metrics = self.validate()
+        metrics = self.validate()
+        if self.stop_signal is not None:
+            return  # a part of the data says nothing
+        if not metrics:
+            raise RunFailed("the validation data gave no batch")
+        self.metrics = metrics
         self._note_best()
-        self._write({"iteration": self.iteration, "epoch": self.epoch, "split": "val", **self.metrics})
+        own = {"iteration": self.iteration, "epoch": self.epoch, "split": "val"}
+        self._write({**own, **self.metrics, **own})
         self.hooks.call("after_validation", self)
 
     def _finish(self) -> None:
@@ -304,41 +314,8 @@ class Run:
         wanted = self.job.checkpoint.save_best
         if wanted is None:
             return None
-        name = wanted.metric
         rules: Mapping[str, str] = getattr(self.task, "metric_rules", {})
-        rule = wanted.rule or rules.get(name)
-        if rule is None or (rules and name not in rules):
-            hint = nearest(name, rules) or (
-                f"; it gives {listing(rules)}" if rules else '; write { metric = ..., rule = "max" }'
-            )
-            raise JobError(
-                self.job.located(
-                    JobError.single(
-                        ("checkpoint", "save_best"), f"the task has no metric '{name}'{hint}", "unknown-metric"
-                    ).problems
-                )
-            )
-        return name, rule
-
-    def _check_monitors(self) -> None:
-        """A schedule that waits for a metric must get it."""
-        rules: Mapping[str, str] = getattr(self.task, "metric_rules", {})
-        problems = []
-        for placed in (placed for each in self.schedules.schedules.values() for placed in each):
-            monitor = getattr(placed.schedule, "monitor", None)
-            key = ("param_scheduler", *placed.key)
-            if monitor is None:
-                continue
-            if self.assembly.val_loader is None:
-                message = "it waits for a metric of the validation, and there is no [val_dataloader]"
-                problems.append(Problem(key, message, "unknown-metric"))
-            elif rules and monitor not in rules:
-                hint = nearest(monitor, rules) or f"; it gives {listing(rules)}"
-                problems.append(
-                    Problem((*key, "monitor"), f"the task has no metric '{monitor}'{hint}", "unknown-metric")
-                )
-        if problems:
-            raise JobError(self.job.located(problems))
+        return wanted.metric, wanted.rule or rules.get(wanted.metric, "max")
 
     def _note_best(self) -> None:
         if self._best_rule is None:
@@ -390,10 +367,17 @@ def _means(losses: list[Any]) -> dict[str, float]:
         return {}  # an optimizer that evaluates the loss itself has not done so yet
     means = {"loss": torch.stack([total_loss(loss) for loss in losses]).cpu().double().mean().item()}
     named = [loss for loss in losses if isinstance(loss, Mapping)]
-    for name in sorted({name for loss in named for name in loss} - {"loss"}) if named else ():
-        values = [float(loss[name]) for loss in named if name in loss]
+    for name in sorted({str(name) for loss in named for name in loss} - {"loss"}) if named else ():
+        values = [_number(name, loss[name]) for loss in named if name in loss]
         means[name] = sum(values) / len(values)
     return means
+
+
+def _number(name: str, value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise RunFailed(f"a task's loss may have further entries of one number each; '{name}' is none") from error
 
 
 def _synchronize(device: torch.device) -> None:

@@ -7,13 +7,14 @@ import signal
 import statistics
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
 
@@ -66,13 +67,19 @@ def carry_out(run: Run, folder: RunFolder) -> None:
     except OptimctlError as error:
         folder.log(f"{error}\n{traceback.format_exc()}")
         raise RunFailed(str(error)) from error  # whatever it is about: the run had begun
-    except Exception as error:
+    except KeyboardInterrupt as error:
+        status = "interrupted"
+        message = f"interrupted at once after {run.iteration} iterations; no checkpoint of this moment was written"
+        raise RunInterrupted(message, signal.SIGINT) from error
+    except (Exception, SystemExit) as error:
         folder.log(traceback.format_exc())
-        if is_ours(error):
+        if _was_told_to_stop(run, error):
+            run.save()
+            status = "interrupted"
+        elif is_ours(error):
             raise
-        raise RunFailed(
-            f"{raised_text(error)}, after {run.iteration} iterations; {folder.path}/log.txt has the whole traceback"
-        ) from error
+        else:
+            _fail(run, folder, error)
     finally:
         folder.write_summary(summary(run, status))
         folder.close()
@@ -82,6 +89,19 @@ def carry_out(run: Run, folder: RunFolder) -> None:
             f"{name} ended the run after {run.iteration} iterations; its checkpoint is in {folder.checkpoints}",
             run.stop_signal,
         )
+
+
+def _fail(run: Run, folder: RunFolder, error: BaseException) -> NoReturn:
+    told = raised_text(error)
+    where = f"{folder.path}/log.txt has the whole traceback"
+    raise RunFailed(f"{told}, after {run.iteration} iterations; {where}") from error
+
+
+def _was_told_to_stop(run: Run, error: BaseException) -> bool:
+    """Whether a signal to the whole process group ended the data's worker processes, and so the iteration."""
+    if run.stop_signal is None and "DataLoader worker" in str(error):
+        time.sleep(0.2)  # ours may still be on its way
+    return run.stop_signal is not None and not isinstance(error, SystemExit)
 
 
 def summary(run: Run, status: str) -> dict[str, Any]:
@@ -125,7 +145,7 @@ def try_out(assembly: Assembly, length: Length) -> Trial:
             validation = _seconds_of_validation(run) if assembly.val_loader is not None else None
     except OptimctlError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if is_ours(error):
             raise
         raise RunFailed(f"{raised_text(error)}, after {run.iteration} iterations") from error
@@ -192,8 +212,6 @@ def signals(run: Run) -> Iterator[None]:
 
 
 def _seconds_of_validation(run: Run) -> float:
-    import time
-
     start = time.perf_counter()
     run.validate(most=1)
     return time.perf_counter() - start

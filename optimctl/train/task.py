@@ -76,6 +76,8 @@ class Supervised:
     """
 
     def __init__(self, loss: str | Mapping[str, Any] = "MSELoss", metrics: Sequence[str] = ()) -> None:
+        if isinstance(metrics, str):
+            raise JobError.single(("metrics",), f'must be an array, as ["{metrics}"]', "wrong-type")
         self.criterion = _criterion(loss)
         self.metrics = {name: _metric(name, index) for index, name in enumerate(metrics)}
 
@@ -163,14 +165,22 @@ def total_loss(loss: Any) -> Tensor:
     Raises:
         RunFailed: It is neither.
     """
-    if isinstance(loss, Tensor):
+    if isinstance(loss, Tensor) and loss.numel() == 1:
         return loss
-    parts = [value for name, value in loss.items() if "loss" in name] if isinstance(loss, Mapping) else []
+    named = {name: value for name, value in loss.items() if "loss" in str(name)} if isinstance(loss, Mapping) else {}
+    odd = next((name for name, value in named.items() if not isinstance(value, Tensor) or value.numel() != 1), None)
+    if odd is not None:
+        raise RunFailed(f"a task's losses are tensors of one number; '{odd}' is {_told_value(named[odd])}")
+    parts = list(named.values())
     if not parts:
-        told = f"a dict with {listing(loss)}" if isinstance(loss, Mapping) else f"a {type(loss).__name__}"
+        told = f"a dict with {listing(loss)}" if isinstance(loss, Mapping) else _told_value(loss)
         raise RunFailed(f'a task\'s loss is a tensor, or a dict with tensors named like "loss"; this is {told}')
     total: Tensor = sum(parts[1:], parts[0])
     return total
+
+
+def _told_value(value: Any) -> str:
+    return f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
 
 
 def _criterion(loss: str | Mapping[str, Any]) -> Any:
@@ -191,7 +201,8 @@ def _criterion(loss: str | Mapping[str, Any]) -> Any:
             )
     if arguments.get("reduction") == "none":
         raise JobError.single(("loss", "reduction"), "a loss is one number; take this out", "wrong-value")
-    tensors = {k: torch.tensor(v) if isinstance(v, list) else v for k, v in arguments.items()}
+    dtype = torch.get_default_dtype()  # an integer stands for a float
+    tensors = {k: torch.tensor(v, dtype=dtype) if isinstance(v, list) else v for k, v in arguments.items()}
     try:
         return kind(**tensors)
     except (TypeError, ValueError, RuntimeError) as error:

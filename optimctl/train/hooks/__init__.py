@@ -64,6 +64,17 @@ class Hooks:
         for method in self.methods[event]:
             method(run)
 
+    def end(self, run: Run) -> None:
+        """Call every hook's ``after_run``, also where one of them raises; the first error is raised at the end."""
+        errors = []
+        for method in self.methods["after_run"]:
+            try:
+                method(run)
+            except Exception as error:
+                errors.append(error)
+        if errors:
+            raise errors[0]
+
     def _overridden(self, name: str) -> list[Callable[[Any], None]]:
         plain = getattr(Hook, name)
         return [getattr(hook, name) for hook in self.all if getattr(type(hook), name, plain) is not plain]
