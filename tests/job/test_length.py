@@ -42,6 +42,7 @@ def test_a_whole_percentage_is_the_nearest_float(percent: int) -> None:
 
 @pytest.mark.parametrize(
     ("text", "iterations"),
+    [("5it", 5), ("2ep", 14), ("10%", 10), ("0%", 1), ("500it", 100), ("99ep", 100), ("0.4%", 1)],
 )
 def test_in_iterations(text: str, iterations: int) -> None:
     assert parse_length(text).iterations(epoch_length=7, total=100) == iterations

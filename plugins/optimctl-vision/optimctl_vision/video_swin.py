@@ -54,13 +54,13 @@ class VideoSwin(nn.Module):
         self,
         frames: int = 8,
         image_size: int = 16,
-        patch_size: Sequence[int] = (2, 2, 2),
+        patch_size: Sequence[int] = (2, 4, 4),
         in_channels: int = 1,
         num_classes: int = 6,
         width: int = 32,
         depths: Sequence[int] = (2, 2),
         heads: Sequence[int] = (2, 4),
-        window: Sequence[int] = (2, 4, 4),
+        window: Sequence[int] = (2, 2, 2),
         mlp_ratio: float = 2.0,
     ) -> None:
         super().__init__()
