@@ -63,11 +63,17 @@ def test_it_steps_to_the_values_of_the_trajectory(curve: str) -> None:
         scheduler.step()
 
 
-@pytest.mark.parametrize("curve", [curve for curve in ARGUMENTS if hasattr(mmengine, curve + "ParamScheduler")])
-@pytest.mark.parametrize("suffix", ["LR", "Momentum", "ParamScheduler"])
+SHARED = [
+    (curve, suffix)
+    for curve in ARGUMENTS
+    for suffix in ("LR", "Momentum", "ParamScheduler")
+    if hasattr(mmengine, curve + suffix)
+]
+"""The classes that MMEngine has too."""
+
+
+@pytest.mark.parametrize(("curve", "suffix"), SHARED)
 def test_it_is_mmengines_class_of_the_same_name(curve: str, suffix: str) -> None:
-    if not hasattr(mmengine, curve + suffix):
-        pytest.skip("MMEngine has none")
     option = "momentum" if suffix == "Momentum" else "lr"
     first = {"param_name": "lr"} if suffix == "ParamScheduler" else {}
     ours, theirs = sgd(0.1), sgd(0.1)
