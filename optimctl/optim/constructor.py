@@ -39,7 +39,7 @@ class DefaultOptimWrapperConstructor:
     Args:
         optim_wrapper_cfg: The job's table ``optim_wrapper``: ``optimizer``, and the wrapper's own ``type`` (default
             ``OptimWrapper``) and options. ``paramwise_cfg`` and ``constructor`` may still be in it.
-        paramwise_cfg: The rules. A subclass may give the table another meaning by overriding ``read_rules``.
+        paramwise_cfg: The rules. A subclass may take keys of its own out of the table in its ``__init__``.
 
     A subclass overrides ``options``, a pure function of one parameter, and calls ``super().options(...)`` for what the
     job's rules say.
