@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from optimctl.cli import output
 from optimctl.plan.page import run_length
+from optimctl.train.folder import record_text
 from optimctl.train.hooks import Hook
-from optimctl.train.loop import record_text
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID

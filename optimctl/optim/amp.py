@@ -14,7 +14,6 @@ from torch.amp import GradScaler
 from torch.optim import Optimizer
 
 from optimctl.errors import JobError, Problem, listing, nearest
-from optimctl.optim.clip import has_gradient
 from optimctl.optim.wrapper import OptimWrapper
 
 DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -98,7 +97,7 @@ class AmpOptimWrapper(OptimWrapper):
 
     def step(self, **kwargs: Any) -> None:
         """Take the scale off, clip, and step, unless a gradient overflowed."""
-        has_gradients = any(has_gradient(p) for group in self.param_groups for p in group["params"])
+        has_gradients = any(p.grad is not None for group in self.param_groups for p in group["params"])
         if not self.scaler.is_enabled() or not has_gradients:
             super().step(**kwargs)
             return

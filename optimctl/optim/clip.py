@@ -65,11 +65,6 @@ def read_clip(table: Mapping[str, Any] | None) -> ClipNorm | ClipValue | None:
     return ClipNorm(read.max_norm, float(read.norm_type), read.error_if_nonfinite)
 
 
-def has_gradient(parameter: Tensor) -> bool:
-    """Whether a parameter takes part in clipping now."""
-    return parameter.requires_grad and parameter.grad is not None
-
-
 def _clippable(parameters: Sequence[Tensor]) -> list[Tensor]:
     """The parameters; for a sparse gradient, which torch cannot clip, a stand-in whose gradient is its values."""
     return [_values_alone(p) if (grad := p.grad) is not None and grad.is_sparse else p for p in parameters]
@@ -83,4 +78,4 @@ def _values_alone(parameter: Any) -> Tensor:
     return stand_in
 
 
-__all__ = ["ClipNorm", "ClipValue", "has_gradient", "read_clip"]
+__all__ = ["ClipNorm", "ClipValue", "read_clip"]

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.optim import LBFGS, Optimizer
 
 from optimctl.errors import JobError, OptimctlError
-from optimctl.optim.clip import has_gradient, read_clip
+from optimctl.optim.clip import read_clip
 
 if TYPE_CHECKING:
     from optimctl.errors import Key
@@ -56,6 +56,8 @@ class OptimWrapper:
         """Whether the optimizer evaluates the loss itself: then ``update_by_closure`` is the way to step."""
         self._create_graph = bool(getattr(optimizer, "requires_create_graph", False))
         self._built_with = [copy.deepcopy(_options(group)) for group in optimizer.param_groups]
+        self._flat: list[Tensor] = []
+        self._flat_groups = 0
         self._steps = 0
         self._inner_count = 0
         self._max_counts = -1
@@ -163,9 +165,15 @@ class OptimWrapper:
     def clip_gradients(self) -> None:
         """Clip all gradients as the job says, without waiting for the device."""
         if self.clip is not None:
-            parameters = [p for group in self.optimizer.param_groups for p in group["params"] if has_gradient(p)]
-            if parameters:
-                self.grad_norm = self.clip(parameters)
+            self.grad_norm = self.clip(self._clipped())
+
+    def _clipped(self) -> list[Tensor]:
+        """The parameters of all groups, flat; put together anew only where a group came in."""
+        groups = self.optimizer.param_groups
+        if len(groups) != self._flat_groups:
+            self._flat_groups = len(groups)
+            self._flat = [parameter for group in groups for parameter in group["params"]]
+        return self._flat
 
     def zero_grad(self, **kwargs: Any) -> None:
         """Forget the gradients."""
@@ -174,11 +182,10 @@ class OptimWrapper:
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
         """The forward pass runs inside: gradients are synchronized only in the last iteration of a window."""
-        no_sync = getattr(model, "no_sync", None)
-        if no_sync is None or self.should_sync():
+        if self.should_sync() or not hasattr(model, "no_sync"):
             yield
         else:
-            with no_sync():
+            with model.no_sync():  # type: ignore[operator]
                 yield
 
     def initialize_count_status(self, model: nn.Module, init_counts: int, max_counts: int) -> None:

@@ -10,7 +10,8 @@ import platform
 import secrets
 import subprocess
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -27,6 +28,7 @@ class RunFolder:
 
     path: Path
     _files: dict[str, IO[str]] = field(default_factory=dict)
+    _records: list[Mapping[str, Any]] = field(default_factory=list)
     _flushed: float = 0.0
 
     @classmethod
@@ -70,45 +72,54 @@ class RunFolder:
         self._replace("summary.json", _json(summary))
 
     def record(self, record: Mapping[str, Any]) -> None:
-        """Add a line to ``metrics.jsonl``; a number that is not finite, which JSON does not have, becomes null."""
-        self._append("metrics.jsonl", json.dumps(finite(record), allow_nan=False))
-
-    def log(self, text: str) -> None:
-        """Add lines to ``log.txt``."""
-        self._append("log.txt", text)
-
-    def flush(self) -> None:
-        """Bring what was written to the disk."""
-        self._flushed = time.monotonic()
-        for file in self._files.values():
-            file.flush()
-
-    def close(self) -> None:
-        """Close what is open; the folder can still be read."""
-        while self._files:
-            self._files.popitem()[1].close()
-
-    def _append(self, name: str, text: str) -> None:
-        try:
-            self._add(name, text)
-        except OSError as error:
-            raise RunFailed(f"{self.path / name} cannot be written: {error.strerror}") from error
-
-    def _add(self, name: str, text: str) -> None:
-        file = self._files.get(name)
-        if file is None:
-            file = self._files[name] = (self.path / name).open("a", encoding="utf-8", errors="backslashreplace")
-        file.write(text + "\n")
+        """Add a record to ``metrics.jsonl``, and as a line for a person to ``log.txt``."""
+        self._records.append(record)
         if time.monotonic() - self._flushed > SECONDS_BETWEEN:
             self.flush()
 
-    def _replace(self, name: str, text: str) -> None:
-        beside = self.path / f".{name}.part"
+    def log(self, text: str) -> None:
+        """Add lines to ``log.txt``, after the records so far."""
+        self.flush()
+        self._append("log.txt", [text])
+        self.flush()
+
+    def flush(self) -> None:
+        """Bring what was recorded to the disk."""
+        self._flushed = time.monotonic()
+        records, self._records = self._records, []
+        if records:
+            self._append("metrics.jsonl", [_line(record) for record in records])
+            self._append("log.txt", [record_text(record) for record in records])
+        for name, file in self._files.items():
+            with self._writing(name):
+                file.flush()
+
+    @contextmanager
+    def _writing(self, name: str) -> Iterator[None]:
         try:
-            beside.write_text(text, "utf-8")
-            os.replace(beside, self.path / name)  # noqa: PTH105
+            yield
         except OSError as error:
             raise RunFailed(f"{self.path / name} cannot be written: {error.strerror}") from error
+
+    def close(self) -> None:
+        """Close what is open; the folder can still be read."""
+        self.flush()
+        while self._files:
+            self._files.popitem()[1].close()
+
+    def _append(self, name: str, lines: Sequence[str]) -> None:
+        with self._writing(name):
+            file = self._files.get(name)
+            if file is None:
+                file = (self.path / name).open("a", encoding="utf-8", errors="backslashreplace")
+                self._files[name] = file
+            file.writelines(f"{line}\n" for line in lines)
+
+    def _replace(self, name: str, text: str) -> None:
+        beside = self.path / f".{name}.part"
+        with self._writing(name):
+            beside.write_text(text, "utf-8")
+            os.replace(beside, self.path / name)  # noqa: PTH105
 
 
 def environment(distributions: Iterable[tuple[str, str]], overrides: Sequence[str]) -> dict[str, Any]:
@@ -134,6 +145,21 @@ def _git_commit() -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() or None if done.returncode == 0 else None
+
+
+def record_text(record: Mapping[str, Any]) -> str:
+    """A record as a line for a person."""
+    head = f"epoch {record['epoch']}  iteration {record['iteration']}  {record['split']}"
+    rest = [f"{name} {value:.4g}" for name, value in record.items() if isinstance(value, float)]
+    return "  ".join([head, *rest])
+
+
+def _line(record: Mapping[str, Any]) -> str:
+    """A record as a line of JSON; a number that is not finite, which JSON does not have, becomes null."""
+    try:
+        return json.dumps(record, allow_nan=False)
+    except ValueError:
+        return json.dumps(finite(record), allow_nan=False)
 
 
 def finite(value: Any) -> Any:

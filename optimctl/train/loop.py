@@ -307,7 +307,6 @@ class Run:
         self.record = record
         if self.folder is not None:
             self.folder.record(record)
-            self.folder.log(record_text(record))
 
     def _read_best_rule(self) -> tuple[str, str] | None:
         """The metric and the direction of ``checkpoint.save_best``."""
@@ -335,13 +334,6 @@ class Run:
         return self.best is not None and self.best["iteration"] == self.iteration
 
 
-def record_text(record: Record) -> str:
-    """A record as a line for a person."""
-    head = f"epoch {record['epoch']}  iteration {record['iteration']}  {record['split']}"
-    rest = [f"{name} {value:.4g}" for name, value in record.items() if isinstance(value, float)]
-    return "  ".join([head, *rest])
-
-
 def _detached(loss: Any) -> Tensor | Mapping[str, Any] | None:
     """A loss without its graph; a ``train_step`` need not return one."""
     if loss is None or isinstance(loss, Tensor):
@@ -365,12 +357,19 @@ def _means(losses: list[Any]) -> dict[str, float]:
     """The mean of each named loss, and of their total as ``loss``."""
     if not losses:
         return {}  # an optimizer that evaluates the loss itself has not done so yet
-    means = {"loss": torch.stack([total_loss(loss) for loss in losses]).cpu().double().mean().item()}
+    means = {"loss": _mean([total_loss(loss) for loss in losses])}
     named = [loss for loss in losses if isinstance(loss, Mapping)]
     for name in sorted({str(name) for loss in named for name in loss} - {"loss"}) if named else ():
         values = [_number(name, loss[name]) for loss in named if name in loss]
         means[name] = sum(values) / len(values)
     return means
+
+
+def _mean(losses: list[Tensor]) -> float:
+    """The mean of scalars, in double precision; a device is waited for once."""
+    on_cpu = losses[0].device.type == "cpu"
+    values: list[float] = [loss.item() for loss in losses] if on_cpu else torch.stack(losses).tolist()
+    return sum(values) / len(values)
 
 
 def _number(name: str, value: Any) -> float:
@@ -392,4 +391,4 @@ def _present(part: Any) -> Any:
     return part
 
 
-__all__ = ["Record", "Run", "record_text"]
+__all__ = ["Record", "Run"]
