@@ -23,8 +23,8 @@ PARAMWISE = {"norm_decay_mult": 0.0, "bias_decay_mult": 0.0}
 
 
 def transformer(device: str) -> nn.Module:
-    """A hundred encoder layers of width 64, twelve tensors each, every one with a gradient."""
-    layer = nn.TransformerEncoderLayer(64, 4, 128, batch_first=True)
+    """A hundred encoder layers, 64 wide throughout, twelve tensors each, every one with a gradient."""
+    layer = nn.TransformerEncoderLayer(64, 4, 64, batch_first=True)
     model = nn.TransformerEncoder(layer, 100, enable_nested_tensor=False).to(device)
     for parameter in model.parameters():
         parameter.grad = torch.randn_like(parameter)
