@@ -372,13 +372,6 @@ def _mean(losses: list[Tensor]) -> float:
     return sum(values) / len(values)
 
 
-def _mean(losses: list[Tensor]) -> float:
-    """The mean of scalars, in double precision; a device is waited for once."""
-    on_cpu = losses[0].device.type == "cpu"
-    values: list[float] = [loss.item() for loss in losses] if on_cpu else torch.stack(losses).tolist()
-    return sum(values) / len(values)
-
-
 def _number(name: str, value: Any) -> float:
     try:
         return float(value)
