@@ -107,13 +107,9 @@ def test_a_package_brings_optimizer_constructor_and_scheduler(capsys: Captured) 
 @pytest.fixture
 def without_the_package(monkeypatch: pytest.MonkeyPatch, fresh_plugins: None) -> None:
     """optimctl-example is not installed, as far as metadata can tell."""
-    entry_points = importlib_metadata.entry_points
-
-    def others() -> importlib_metadata.EntryPoints:
-        mine = (entry for entry in entry_points() if entry.dist is None or entry.dist.name != "optimctl-example")
-        return importlib_metadata.EntryPoints(mine)
-
-    monkeypatch.setattr(importlib_metadata, "entry_points", others)
+    installed = list(importlib_metadata.distributions())
+    others = [one for one in installed if one.name != "optimctl-example"]
+    monkeypatch.setattr(importlib_metadata, "distributions", lambda: iter(others))
 
 
 @pytest.mark.parametrize("command", [["validate"], ["inspect"], ["run"], ["run", "--dry-run"]])
