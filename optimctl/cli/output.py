@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import platform
 import sys
 import traceback
@@ -45,7 +44,9 @@ def plugins_at_work() -> Iterator[None]:
 
 def as_json(value: Any) -> None:
     """The command's answer, for a program."""
-    data(json.dumps(_strict(value), indent=2, allow_nan=False, default=str))
+    from optimctl.train.folder import finite
+
+    data(json.dumps(finite(value), indent=2, allow_nan=False, default=str))
 
 
 def say(text: str) -> None:
@@ -143,15 +144,6 @@ def bug() -> None:
 def visible_lines(text: str) -> str:
     """``visible``, line by line."""
     return "\n".join(visible(line) for line in text.splitlines())
-
-
-def _strict(value: Any) -> Any:
-    """A value as JSON can have it: numbers that are not finite become null."""
-    if isinstance(value, dict):
-        return {name: _strict(item) for name, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_strict(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _cells(text: str) -> int:

@@ -63,8 +63,7 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         before = chosen.reasons.get("lr", Reason())
         if before.key is not None and before.key[-1] == "lr" and before.key[0] == PARAMWISE:
             return chosen
-        lost = before.lost if before.key is None else (before.key, *before.lost)
-        reason = Reason(DECAY_RATE, lost, f"layer {layer} of {self.last}")
+        reason = Reason(DECAY_RATE, chosen.spoken_for("lr"), f"layer {layer} of {self.last}")
         return chosen.scale("lr", self.decay_rate ** (self.last - layer), reason)
 
 

@@ -73,6 +73,11 @@ class Options(Mapping[str, Any]):
         """These options for a parameter that is not to be trained."""
         return replace(self, frozen=True, reasons={**self.reasons, "freeze": self._reason("freeze", reason)})
 
+    def spoken_for(self, option: str) -> tuple[Key, ...]:
+        """The lines of the job that speak for an option so far, the decisive one first: all lose to what comes next."""
+        before = self.reasons.get(option, Reason())
+        return before.lost if before.key is None else (before.key, *before.lost)
+
     def below(self, *prefix: str | int) -> Options:
         """These options, the lines that they speak of seen from a table further out."""
         reasons = {option: reason.below(*prefix) for option, reason in self.reasons.items()}
@@ -85,9 +90,7 @@ class Options(Mapping[str, Any]):
     def _reason(self, option: str, reason: str | Reason) -> Reason:
         if isinstance(reason, Reason):
             return reason
-        before = self.reasons.get(option, Reason())
-        lost = before.lost if before.key is None else (before.key, *before.lost)
-        return Reason(None, lost, reason)
+        return Reason(None, self.spoken_for(option), reason)
 
 
 @dataclass(frozen=True)

@@ -170,7 +170,7 @@ class Rules:
         for option, value in table.options.items():
             if isinstance(value, list) and isinstance(self.base.get(option), tuple):
                 value = tuple(value)
-            lost = self._other_keys(custom, option) + self._base_lost(options, option)
+            lost = self._other_keys(custom, option) + options.spoken_for(option)
             options = options.set(option, value, Reason((*key, option), lost))
         return options.freeze(Reason((*key, "freeze"))) if table.freeze else options
 
@@ -183,7 +183,7 @@ class Rules:
         return options
 
     def _multiply(self, options: Options, option: str, factor: float, key: Key, lost: tuple[Key, ...] = ()) -> Options:
-        return options.set(option, options[option] * factor, Reason(key, lost + self._base_lost(options, option)))
+        return options.set(option, options[option] * factor, Reason(key, lost + options.spoken_for(option)))
 
     def _other_keys(self, custom: tuple[str, ...], word: str) -> tuple[Key, ...]:
         """The shorter custom keys that match too and have the same word."""
@@ -193,11 +193,6 @@ class Rules:
             for k in custom[1:]
             if word in tables[k].model_fields_set or word in tables[k].options
         )
-
-    @staticmethod
-    def _base_lost(options: Options, option: str) -> tuple[Key, ...]:
-        before = options.reasons.get(option)
-        return () if before is None or before.key is None else (before.key, *before.lost)
 
     def _check_multipliers(self) -> None:
         problems = []

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from optimctl.schedule.trajectory import preview_param_schedulers as preview_param_schedulers
     from optimctl.schedule.trajectory import trajectory as trajectory
 
-_CURVES = (
+CURVES = (
     "Constant",
     "CosineAnnealing",
     "CosineRestart",
@@ -38,7 +38,7 @@ _CURVES = (
 _ROOMS = {
     "alone": (
         "ParamScheduler",
-        *(curve + suffix for curve in _CURVES for suffix in ("LR", "Momentum", "ParamScheduler")),
+        *(curve + suffix for curve in CURVES for suffix in ("LR", "Momentum", "ParamScheduler")),
     ),
     "curves": ("Schedule",),
     "place": ("Placed", "RunLength", "read_schedules"),

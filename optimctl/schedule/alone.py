@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from optimctl.errors import JobError, Problem
-from optimctl.schedule import curves
+from optimctl.schedule import CURVES, curves
 from optimctl.schedule.checks import flag, is_whole, whole, wrong
 from optimctl.schedule.curves import PlateauMemory, ReduceOnPlateau, Schedule
 from optimctl.schedule.place import OPTIONS
@@ -251,21 +251,7 @@ def _classes(curve: type) -> dict[str, type[ParamScheduler]]:
     return made
 
 
-for _name in (
-    "Constant",
-    "CosineAnnealing",
-    "CosineRestart",
-    "Exponential",
-    "InverseSqrt",
-    "Linear",
-    "MultiStep",
-    "OneCycle",
-    "Poly",
-    "QuadraticWarmup",
-    "ReduceOnPlateau",
-    "Step",
-    "WarmupStableDecay",
-):
+for _name in CURVES:
     globals().update(_classes(getattr(curves, _name)))
 
 if TYPE_CHECKING:

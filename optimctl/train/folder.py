@@ -166,6 +166,8 @@ def finite(value: Any) -> Any:
     """A value as JSON can have it: numbers that are not finite become None."""
     if isinstance(value, Mapping):
         return {name: finite(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

@@ -101,9 +101,7 @@ def _no_rule(name: str, module: nn.Module) -> str:
 
 def _scale(chosen: Options, option: str, factor: float, key: tuple[str, ...], text: str | None) -> Options:
     """An option multiplied, for the reason that the job's line `key` gives."""
-    before = chosen.reasons.get(option, Reason())
-    lost = () if before.key is None else (before.key, *before.lost)
-    return chosen.scale(option, factor, Reason(key, lost, text))
+    return chosen.scale(option, factor, Reason(key, chosen.spoken_for(option), text))
 
 
 class SwinOptimWrapperConstructor(DefaultOptimWrapperConstructor):

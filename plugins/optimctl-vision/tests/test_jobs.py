@@ -27,7 +27,6 @@ def run_small(name: str, folder: Path) -> Path:
     return optimctl.run(optimctl.load_job(EXAMPLES / f"{name}.toml", [*SHORT, *SMALL[name], length]), work_dir=folder)
 
 
-@pytest.mark.skipif(not EXAMPLES.is_dir(), reason="the examples are in the repository")
 @pytest.mark.parametrize(
     ("name", "metric"),
     [
@@ -45,7 +44,6 @@ def test_an_example_begins_to_train(name: str, metric: str, tmp_path: Path) -> N
     assert json.loads((folder / "summary.json").read_text("utf-8"))["status"] == "completed"
 
 
-@pytest.mark.skipif(not EXAMPLES.is_dir(), reason="the examples are in the repository")
 def test_the_halves_of_the_gan_have_rates_of_their_own(tmp_path: Path) -> None:
     folder = run_small("gan", tmp_path)
     first = json.loads((folder / "metrics.jsonl").read_text("utf-8").splitlines()[0])

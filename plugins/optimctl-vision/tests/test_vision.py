@@ -182,10 +182,7 @@ class TestDigits:
 
 class TestPackage:
     def test_optimctl_finds_its_plugins(self) -> None:
-        try:
-            entries = importlib.metadata.distribution("optimctl-vision").entry_points
-        except importlib.metadata.PackageNotFoundError:
-            pytest.skip("optimctl-vision is not installed")
+        entries = importlib.metadata.distribution("optimctl-vision").entry_points
         found = {(entry.group.removeprefix("optimctl."), entry.load().__name__) for entry in entries}
         assert found == {(entry.group.removeprefix("optimctl."), entry.name) for entry in entries}
         models = ("DigitsGAN", "ResNet", "TSM", "VideoSwin", "VideoTransformer", "VisionTransformer")
