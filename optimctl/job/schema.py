@@ -209,11 +209,6 @@ class DataLoaderTable(Table):
         None, "How worker processes are started. Default: the system's own way."
     )
 
-    @property
-    def arguments(self) -> dict[str, Any]:
-        """The keywords for torch's `DataLoader` that the job gives; what is absent keeps torch's default."""
-        return {name: getattr(self, name) for name in self.model_fields_set if name != "dataset"}
-
 
 # --- [train_cfg] ------------------------------------------------------------------------------------------------------
 
@@ -539,11 +534,6 @@ class ScheduleTable(PluginTable):
         "The option of the optimizer that it moves, where the name of the schedule does not say: `lr`, `betas[1]`.",
         min_length=1,
     )
-
-    @property
-    def unit(self) -> Literal["epoch", "iteration", "update"]:
-        """What `begin` and `end` count."""
-        return self.by or ("iteration" if self.by_epoch is False else "epoch")
 
     @classmethod
     def names(cls, type_: str) -> list[str]:

@@ -159,26 +159,10 @@ def test_param_schedulers() -> None:
     linear = {"type": "LinearLR", "by_epoch": False, "end": "5%", "start_factor": 0.1}
     one = read_param_scheduler(linear)
     assert isinstance(one, ScheduleTable)
-    assert (one.begin, one.end, one.unit, one.arguments) == (0, "5%", "iteration", {"start_factor": 0.1})
+    assert (one.begin, one.end, one.by_epoch, one.arguments) == (0, "5%", linear["by_epoch"], {"start_factor": 0.1})
     assert read_param_scheduler([linear]) == [one]
     assert read_param_scheduler((linear,)) == [one]
     assert read_param_scheduler({"generator": [linear], "critic": []}) == {"generator": [one], "critic": []}
-
-
-@pytest.mark.parametrize(
-    ("keys", "unit"),
-    [({}, "epoch"), ({"by_epoch": True}, "epoch"), ({"by_epoch": False}, "iteration"), ({"by": "update"}, "update")],
-)
-def test_the_unit_of_a_schedule(keys: dict[str, Any], unit: str) -> None:
-    schedule = read_param_scheduler({"type": "LinearLR", **keys})
-    assert isinstance(schedule, ScheduleTable)
-    assert schedule.unit == unit
-
-
-def test_a_dataloaders_arguments_are_those_that_are_given() -> None:
-    job = job_from_dict({"train_dataloader": {"dataset": {"type": "Synthetic"}, "batch_size": 8, "shuffle": False}})
-    assert job.train_dataloader is not None
-    assert job.train_dataloader.arguments == {"batch_size": 8, "shuffle": False}
 
 
 def test_bare_strings_for_tables() -> None:
