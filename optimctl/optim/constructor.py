@@ -17,6 +17,7 @@ from optimctl import plugins
 from optimctl.errors import JobError, Key, Problem, listing, nearest
 from optimctl.job.hints import with_hint
 from optimctl.job.schema import ConstructorTable, OptimWrappers, OptimWrapperTable, read_optim_wrapper, read_paramwise
+from optimctl.optim.fused import with_one_count
 from optimctl.optim.multi import OptimWrapperDict
 from optimctl.optim.options import Options, Walked
 from optimctl.optim.rules import NOT_OPTIONS, OPTIMIZER, PARAMWISE, Rules
@@ -130,7 +131,7 @@ class DefaultOptimWrapperConstructor:
             what = f"{self.optimizer} returned a {type(optimizer).__name__}; an optimizer plugin returns a torch.optim.Optimizer"
             raise JobError.single((OPTIMIZER, "type"), what, "wrong-kind")
         _name_groups(optimizer, groups, names)
-        return optimizer
+        return with_one_count(optimizer)
 
     def wrap(self, optimizer: Optimizer, options: Mapping[str, Options], rule_keys: Sequence[Key]) -> OptimWrapper:
         """The optimizer in the job's wrapper, which remembers the options for those who ask why."""

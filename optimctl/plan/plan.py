@@ -10,6 +10,7 @@ from torch.nn.parameter import is_lazy
 
 from optimctl.errors import Key, key_text
 from optimctl.optim.constructor import IMPLEMENTATIONS
+from optimctl.optim.fused import torchs_class
 from optimctl.optim.multi import DEFAULT_NAME, by_name
 from optimctl.optim.options import DEFAULT, Options, Reason
 from optimctl.optim.walk import unwrapped, walk
@@ -307,8 +308,8 @@ _STATE_TENSORS = {
 
 def state_bytes(optimizer: torch.optim.Optimizer) -> int | None:
     """The memory of the optimizer's state once it has stepped, in bytes; None for classes other than torch's."""
-    kind = type(optimizer)
-    if not kind.__module__.startswith("torch.optim"):
+    kind = torchs_class(optimizer)
+    if kind is None:
         return None
     total = 0
     for group in optimizer.param_groups:
