@@ -191,6 +191,7 @@ def _misplaced(name: str, parent: Key, tables: Mapping[Key, tuple[str, ...]]) ->
     here = table_of(parent, tables)
     homes = [table for table, names in tables.items() if name in names and table and name != "type"]
     homes = [home for home in homes if home != ("param_scheduler",) or not parent]  # its words are everybody's
+    homes = [home for home in homes if "routes" not in home or "routes" in here]  # a route repeats `optim_wrapper`
     if here[:-1] in homes:
         return f"one level up, in `{key_text(parent[:-1])}`", True
     below = [home for home in homes if home[:-1] == here and here]

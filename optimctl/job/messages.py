@@ -135,7 +135,7 @@ def _wrong_value(line: ErrorDetails) -> str:
         choices = re.findall("'([^']*)'", context["expected"])
         near = nearest(line["input"], choices) if isinstance(line["input"], str) else ""
         return f"must be {context['expected']}, not {value}{near}"
-    if kind == "string_too_short":
+    if kind in ("string_too_short", "too_short"):
         return "must not be empty"
     return line["msg"]
 

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from optimctl.errors import Key
-from optimctl.job.schema import ConstructorTable, Job, OptimizerTable
+from optimctl.job.schema import Job
 from optimctl.job.table import PluginTable
 from optimctl.plugins import Plugin, installed
 
@@ -37,20 +37,9 @@ def put_type(plain: dict[str, Any], key: Key, name: str) -> None:
         holder[last]["type"] = name
 
 
-def _routed(constructor: ConstructorTable, key: Key) -> Iterator[tuple[Key, PluginTable]]:
-    """The optimizers that the routes of ``Routes`` name: to the format they are arguments of a plugin."""
-    routes = constructor.arguments.get("routes", [])
-    for index, route in enumerate(routes if isinstance(routes, list) else []):
-        optimizer = route.get("optimizer") if isinstance(route, dict) else None
-        if isinstance(optimizer, dict) and isinstance(optimizer.get("type"), str):
-            yield (*key, "routes", index, "optimizer"), OptimizerTable(type=optimizer["type"])
-
-
 def _below(value: Any, key: Key) -> Iterator[tuple[Key, PluginTable]]:
     if isinstance(value, PluginTable):
         yield key, value
-    if isinstance(value, ConstructorTable):
-        yield from _routed(value, key)
     if isinstance(value, BaseModel):
         fields = {name: getattr(value, name) for name in type(value).model_fields}
         known = isinstance(value, PluginTable) and "optimizer" not in fields

@@ -30,7 +30,7 @@ from pydantic import (
     model_validator,
 )
 
-from optimctl.errors import JobError, Key, Place, Problem
+from optimctl.errors import JobError, Key, Place, Problem, listing
 from optimctl.job.length import parse_share
 from optimctl.job.messages import problems_of, shown
 from optimctl.job.names import scheduler_names
@@ -386,6 +386,76 @@ class ParamwiseCfg(Table):
     )
 
 
+def _says_what_it_takes(data: Mapping[str, Any]) -> Iterator[Problem]:
+    """A route without a condition would take every parameter, and the rest nothing."""
+    if not data:
+        yield Problem((), f"say what the route takes: a table of {listing(MatchTable.model_fields)}", "missing-key")
+
+
+AtLeastOne = Field(min_length=1)
+
+
+class MatchTable(Table):
+    """`match`: which parameters a route takes; one must fit all of the keys that are given, and one item of each."""
+
+    rules = (_says_what_it_takes,)
+
+    names: Annotated[list[Annotated[str, AtLeastOne]], AtLeastOne] = documented(
+        [], "Substrings of the parameter's name, or `glob:` patterns of the whole name."
+    )
+    types: Annotated[list[Annotated[str, AtLeastOne]], AtLeastOne] = documented(
+        [], "Classes of the parameter's module, by name; a base of its class counts too."
+    )
+    dimensions: Annotated[list[Annotated[int, Field(ge=0)]], AtLeastOne] = documented(
+        [], "Numbers of the parameter's dimensions: 2 for matrices.", "dimensions"
+    )
+
+
+class RouteTable(Table):
+    """`[[optim_wrapper.constructor.routes]]`: an optimizer, and the parameters that it takes; the first route that matches wins."""
+
+    match: MatchTable = documented(..., "Which parameters it takes.")
+    optimizer: OptimizerTable = documented(..., "The route's optimizer.")
+    paramwise_cfg: ParamwiseCfg | None = documented(None, "Rules for the parameters of the route.")
+
+
+def _has_a_route(data: Mapping[str, Any]) -> Iterator[Problem]:
+    """Without a route there is one optimizer, and nothing to construct."""
+    if data.get("routes", []) == []:
+        yield Problem((), "there is no route; add [[optim_wrapper.constructor.routes]]", "missing-key")
+
+
+class RoutesTable(ConstructorTable):
+    """`[optim_wrapper.constructor]` with `type = "Routes"`: several optimizers over one model, by rule.
+
+    `optim_wrapper.optimizer` and `optim_wrapper.paramwise_cfg` are for what no route takes.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+    rules = (_has_a_route,)
+
+    type: Literal["Routes", "optimctl/Routes"] = documented("Routes", "Several optimizers, by rule.")
+    routes: list[RouteTable] = documented([], "The routes; the first one that matches a parameter takes it.")
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The routes, as plain TOML values."""
+        return self.model_dump(include={"routes"}, exclude_unset=True)
+
+
+def _constructor_tag(data: Any) -> str:
+    if isinstance(data, ConstructorTable):
+        return "<routes>" if isinstance(data, RoutesTable) else "<constructor>"
+    type_ = data.get("type") if isinstance(data, dict) else data
+    return "<routes>" if type_ in ("Routes", "optimctl/Routes") else "<constructor>"
+
+
+ConstructorForm = Annotated[
+    Annotated[ConstructorTable, Tag("<constructor>")] | Annotated[RoutesTable, Tag("<routes>")],
+    Discriminator(_constructor_tag),
+]
+
+
 def _plain_wrapper_has_no_options(data: Mapping[str, Any]) -> Iterator[Problem]:
     """``OptimWrapper`` has no options beside the format's own keys; other wrappers have."""
     if data.get("type", DEFAULT_WRAPPER) in (DEFAULT_WRAPPER, f"optimctl/{DEFAULT_WRAPPER}"):
@@ -411,7 +481,7 @@ class OptimWrapperTable(PluginTable):
         1, "How many batches' gradients are added up for one step.", "iterations", ge=1
     )
     clip_grad: ClipGrad | None = documented(None, "Clips the gradients before each step, by norm or by value.")
-    constructor: ConstructorTable = documented(
+    constructor: ConstructorForm = documented(
         ConstructorTable(type=DEFAULT_CONSTRUCTOR),
         "What builds the optimizer; a name, or a table of `type` and arguments.",
     )
@@ -435,7 +505,7 @@ class OptimWrappers(Table):
 
     __pydantic_extra__: dict[str, OptimWrapperTable] = PrivateAttr(init=False)
 
-    constructor: ConstructorTable | None = documented(
+    constructor: ConstructorForm | None = documented(
         None, "What builds the wrappers. Default: each sub-module's own constructor."
     )
 
@@ -716,7 +786,12 @@ TABLES: Mapping[Key, tuple[type[Table], ...]] = {
     ("optim_wrapper",): (OptimWrapperTable,),
     ("optim_wrapper", "optimizer"): (OptimizerTable,),
     ("optim_wrapper", "clip_grad"): (ClipByNorm, ClipByValue),
-    ("optim_wrapper", "constructor"): (ConstructorTable,),
+    ("optim_wrapper", "constructor"): (ConstructorTable, RoutesTable),
+    ("optim_wrapper", "constructor", "routes"): (RouteTable,),
+    ("optim_wrapper", "constructor", "routes", "match"): (MatchTable,),
+    ("optim_wrapper", "constructor", "routes", "optimizer"): (OptimizerTable,),
+    ("optim_wrapper", "constructor", "routes", "paramwise_cfg"): (ParamwiseCfg,),
+    ("optim_wrapper", "constructor", "routes", "paramwise_cfg", "custom_keys", "*"): (CustomKey,),
     ("optim_wrapper", "paramwise_cfg"): (ParamwiseCfg,),
     ("optim_wrapper", "paramwise_cfg", "custom_keys", "*"): (CustomKey,),
     ("param_scheduler",): (ScheduleTable,),
@@ -753,6 +828,16 @@ def read_optim_wrapper(table: Mapping[str, Any], key: Key = ()) -> OptimWrapperT
         JobError: With a problem, its key below ``key``, for each thing that is wrong.
     """
     return cast("OptimWrapperTable | OptimWrappers", _read(OptimWrapperForm, table, key, ("optim_wrapper",)))
+
+
+def read_routes(tables: Sequence[Mapping[str, Any]], key: Key = ()) -> list[RouteTable]:
+    """The routes of the constructor `Routes`, from plain dicts.
+
+    Raises:
+        JobError: With a problem, its key below ``key``, for each thing that is wrong.
+    """
+    section = ("optim_wrapper", "constructor", "routes")
+    return cast("list[RouteTable]", _read(list[RouteTable], tables, key, section))
 
 
 def read_clip_grad(table: Mapping[str, Any], key: Key = ()) -> ClipByNorm | ClipByValue:

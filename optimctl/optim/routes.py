@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
 
-from optimctl.errors import JobError, Key, listing, nearest
+from optimctl.errors import JobError, Key
+from optimctl.job.schema import MatchTable, RouteTable, read_routes
 from optimctl.optim.constructor import DefaultOptimWrapperConstructor, check_coverage
-from optimctl.optim.options import Options
+from optimctl.optim.options import Options, Walked
 from optimctl.optim.rules import OPTIMIZER, PARAMWISE
 from optimctl.optim.walk import unwrapped, walk
 from optimctl.optim.wrapper import OptimWrapper, needs_closure
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from optimctl.plugins import Plugin
 
 ROUTES = ("constructor", "routes")
-MATCH = ("names", "types", "dimensions")
 
 
 class RoutedOptimizer(Optimizer):
@@ -88,24 +87,6 @@ class RoutedOptimizer(Optimizer):
                 switch()
 
 
-@dataclass(frozen=True)
-class Route:
-    """What one optimizer takes: a parameter that fits every one of its conditions."""
-
-    names: tuple[str, ...] = ()
-    """Substrings of the parameter's name, or ``glob:`` patterns of the whole; any of them."""
-    types: tuple[str, ...] = ()
-    """Class names of the parameter's module or a base of its class; any of them."""
-    dimensions: tuple[int, ...] = ()
-    """Numbers of dimensions; any of them."""
-
-    def takes(self, name: str, parameter: Tensor, module: nn.Module) -> bool:
-        """Whether the route takes a parameter."""
-        by_name = not self.names or any(_fits(pattern, name) for pattern in self.names)
-        by_type = not self.types or any(base.__name__ in self.types for base in type(module).__mro__)
-        return by_name and by_type and (not self.dimensions or parameter.ndim in self.dimensions)
-
-
 class Routes:
     """The constructor of ``constructor = { type = "Routes", routes = [...] }``.
 
@@ -124,14 +105,9 @@ class Routes:
         paramwise_cfg: Mapping[str, Any] | None = None,
         routes: Sequence[Mapping[str, Any]] = (),
     ) -> None:
-        if not routes:
-            raise JobError.single(ROUTES, "there is no route; add [[optim_wrapper.constructor.routes]]", "missing-key")
-        if not isinstance(routes, (list, tuple)) or not all(isinstance(route, Mapping) for route in routes):
-            message = "must be an array of tables; write [[optim_wrapper.constructor.routes]], with two brackets"
-            raise JobError.single(ROUTES, message, "wrong-type")
         self.rest = DefaultOptimWrapperConstructor(optim_wrapper_cfg, paramwise_cfg)
-        self.routes = [_read_route(route, (*ROUTES, index)) for index, route in enumerate(routes)]
-        self.constructors = [_constructor(route, (*ROUTES, index)) for index, route in enumerate(routes)]
+        self.routes = read_routes(routes, ROUTES)
+        self.constructors = [_constructor(route, (*ROUTES, index)) for index, route in enumerate(self.routes)]
 
     def __call__(self, model: nn.Module) -> OptimWrapper:
         """The wrapper for ``model``; each of its trainable parameters is in exactly one optimizer."""
@@ -162,9 +138,7 @@ class Routes:
         """The names that each route takes; the rest's come last."""
         taken: list[set[str]] = [set() for _ in (*self.routes, None)]
         for met in walk(model):
-            found = (
-                index for index, route in enumerate(self.routes) if route.takes(met.name, met.parameter, met.module)
-            )
+            found = (index for index, route in enumerate(self.routes) if _takes(route.match, met))
             taken[next(found, -1)].add(met.name)
         for index, names in enumerate(taken[:-1]):
             if not names:
@@ -193,35 +167,20 @@ def _optimize(
     return optimizer, {name: outward[id(one)] for name, one in chosen.items()}
 
 
+def _takes(match: MatchTable, met: Walked) -> bool:
+    """Whether a parameter fits every condition of a route."""
+    by_name = not match.names or any(_fits(pattern, met.name) for pattern in match.names)
+    by_type = not match.types or any(base.__name__ in match.types for base in type(met.module).__mro__)
+    return by_name and by_type and (not match.dimensions or met.parameter.ndim in match.dimensions)
+
+
 def _fits(pattern: str, name: str) -> bool:
     return fnmatch.fnmatchcase(name, pattern[5:]) if pattern.startswith("glob:") else pattern in name
 
 
-def _read_route(table: Mapping[str, Any], key: Key) -> Route:
-    unknown = next((name for name in table if name not in ("match", OPTIMIZER, PARAMWISE)), None)
-    if unknown is not None:
-        raise JobError.single(
-            (*key, unknown), f"unknown key{nearest(unknown, ('match', OPTIMIZER, PARAMWISE))}", "unknown-key"
-        )
-    match = table.get("match")
-    if not isinstance(match, Mapping) or not match:
-        raise JobError.single((*key, "match"), f"say what the route takes: a table of {listing(MATCH)}", "missing-key")
-    for name, values in match.items():
-        if name not in MATCH:
-            raise JobError.single(
-                (*key, "match", name),
-                f"unknown key{nearest(name, MATCH) or f'; it has {listing(MATCH)}'}",
-                "unknown-key",
-            )
-        wanted, told = (int, "whole numbers") if name == "dimensions" else (str, "strings")
-        if not isinstance(values, (list, tuple)) or not values or any(type(value) is not wanted for value in values):
-            message = f"must be an array of {told}, at least one, not {values!r}"
-            raise JobError.single((*key, "match", name), message, "wrong-type")
-    return Route(**{name: tuple(values) for name, values in match.items()})
-
-
-def _constructor(table: Mapping[str, Any], key: Key) -> DefaultOptimWrapperConstructor:
+def _constructor(route: RouteTable, key: Key) -> DefaultOptimWrapperConstructor:
+    table = route.model_dump(exclude_unset=True)
     try:
-        return DefaultOptimWrapperConstructor({OPTIMIZER: table.get(OPTIMIZER, {})}, table.get(PARAMWISE))
+        return DefaultOptimWrapperConstructor({OPTIMIZER: table[OPTIMIZER]}, table.get(PARAMWISE))
     except JobError as error:
         raise error.below(*key) from error

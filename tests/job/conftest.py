@@ -10,7 +10,7 @@ from optimctl import plugins
 from optimctl.plugins import Plugin, Plugins
 
 NAMES = {
-    "optimizers": ["SGD", "AdamW"],
+    "optimizers": ["Muon", "SGD", "AdamW"],
     "optim_wrappers": ["OptimWrapper", "AmpOptimWrapper"],
     "constructors": ["DefaultOptimWrapperConstructor", "LayerDecay", "Routes"],
     "schedulers": ["LinearLR", "MultiStepLR"],
