@@ -9,6 +9,7 @@ table must have in common is a ``Rule``; rules are told together with the errors
 from __future__ import annotations
 
 import copy
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -531,22 +532,27 @@ OptimWrapperForm = Annotated[
 # --- [[param_scheduler]] ----------------------------------------------------------------------------------------------
 
 
-def _steps(value: Any) -> int | str:
-    """A point of a run: a whole number of steps, or a share of the run such as ``"5%"``."""
-    if (type(value) is int and value >= 0) or (isinstance(value, str) and parse_share(value) is not None):
-        return value
+_STEPS = 'must be a whole number, or a share of the run such as "5%", not '
+
+
+def _steps(value: Any) -> float | str:
+    """A point of a run: a number of steps, or a share of the run such as ``"5%"``."""
     if isinstance(value, str) and value.endswith("%"):
-        raise wrong("wrong-value", f'must be a share between "0%" and "100%", not {shown(value)}')
-    if type(value) is int:
+        if parse_share(value) is None:
+            raise wrong("wrong-value", f'must be a share between "0%" and "100%", not {shown(value)}')
+        return value
+    if not _is_number(value) or not math.isfinite(value):
+        raise wrong("wrong-type", _STEPS + shown(value))
+    if value < 0:
         raise wrong("wrong-value", f"must be at least 0, not {value}")
-    raise wrong("wrong-type", f'must be a whole number, or a share of the run such as "5%", not {shown(value)}')
+    return value
 
 
 Steps = Annotated[
-    int | str,
+    int | float | str,
     PlainValidator(_steps),
     WithJsonSchema(
-        {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?%$"}]}
+        {"anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?%$"}]}
     ),
 ]
 
@@ -558,6 +564,13 @@ def _ends_after_it_begins(data: Mapping[str, Any]) -> Iterator[Problem]:
     comparable = type(begin) is type(end) or begin == 0
     if comparable and _is_number(first) and _is_number(last) and last <= first:
         yield Problem(("end",), f"must be after `begin`, which is {begin}; not {end}", "wrong-value")
+
+
+def _whole_steps(data: Mapping[str, Any]) -> Iterator[Problem]:
+    """Only epochs that are converted to iterations can be fractions."""
+    for name in ("begin", "end"):
+        if isinstance(data.get(name), float) and data.get("convert_to_iter_based") is not True:
+            yield Problem((name,), _STEPS + shown(data[name]), "wrong-type")
 
 
 def _is_number(value: Any) -> TypeGuard[float]:
@@ -582,7 +595,7 @@ class ScheduleTable(PluginTable):
     """
 
     kind = "schedulers"
-    rules = (exclusive("param_scheduler"), _ends_after_it_begins, _converts_epochs)
+    rules = (exclusive("param_scheduler"), _whole_steps, _ends_after_it_begins, _converts_epochs)
 
     begin: Steps = documented(
         0, 'When it begins: a number, or a share of the run such as "5%".', "epochs, iterations or updates"

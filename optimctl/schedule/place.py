@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -18,10 +18,11 @@ from optimctl.job.hints import with_hint
 from optimctl.job.length import parse_share
 from optimctl.job.names import scheduler_names
 from optimctl.plugins import LoadedPlugin, argument_problems, installed, plugin_code, resolve
-from optimctl.schedule.checks import flag, is_number, is_whole, one_of, wrong
+from optimctl.schedule.checks import flag, is_number, is_whole, wrong
 from optimctl.schedule.curves import ReduceOnPlateau, Schedule
 
 if TYPE_CHECKING:
+    from optimctl.job.schema import ScheduleTable
     from optimctl.plugins import Plugins
 
 Unit = Literal["epoch", "iteration", "update"]
@@ -144,7 +145,7 @@ def read_schedules(tables: Any, run: RunLength, only: Unit | None = None) -> lis
     problems: list[Problem] = []
     for key, table in _numbered(tables):
         try:
-            placed.append(_Reader(key, table, run, only).read())
+            placed.append(_Reader(key, table.model_dump(exclude_unset=True), run, only).read())
         except JobError as error:
             problems.extend(error.below(*key).problems)
     if problems:
@@ -152,30 +153,23 @@ def read_schedules(tables: Any, run: RunLength, only: Unit | None = None) -> lis
     return placed
 
 
-def as_mapping(table: Any) -> Any:
-    """A table as a mapping, also where it is a pydantic model; what is neither stays."""
-    dump = getattr(table, "model_dump", None)
-    return dump(exclude_unset=True) if dump else table
+def read_tables(tables: Any) -> ScheduleTable | list[ScheduleTable] | dict[str, list[ScheduleTable]]:
+    """``param_scheduler`` as the format has it; what a job has read already stays as it is.
+
+    Raises:
+        JobError: A table says what the format does not know.
+    """
+    from optimctl.job.schema import read_param_scheduler  # pydantic takes longer than all of this room
+
+    return read_param_scheduler([] if tables is None else tables)
 
 
-def is_by_name(tables: Any) -> bool:
-    """Whether ``tables`` is a table of lists by the names of optimizers, rather than one schedule."""
-    return isinstance(tables, Mapping) and "type" not in tables and bool(tables) and not _looks_like_schedule(tables)
-
-
-def _looks_like_schedule(table: Mapping[str, Any]) -> bool:
-    return not all(isinstance(value, Sequence | Mapping) and not isinstance(value, str) for value in table.values())
-
-
-def _numbered(tables: Any) -> Iterator[tuple[Key, Any]]:
-    if tables is None:
-        return
-    tables = as_mapping(tables)
-    if isinstance(tables, list | tuple):
-        for index, table in enumerate(tables):
-            yield (index,), as_mapping(table)
-    else:
-        yield (), tables
+def _numbered(tables: Any) -> list[tuple[Key, ScheduleTable]]:
+    read = read_tables(tables)
+    if isinstance(read, dict):
+        message = "a table of schedules by optimizer needs several optimizers; here there is one"
+        raise JobError.single((next(iter(read)),), message, "wrong-value")
+    return [((index,), table) for index, table in enumerate(read)] if isinstance(read, list) else [((), read)]
 
 
 def find_schedule(name: str, plugins: Plugins) -> str:
@@ -201,22 +195,19 @@ class _Reader:
     """Reads one table; keys of problems are relative to it."""
 
     key: Key
-    table: Any
+    table: Mapping[str, Any]
     run: RunLength
     only: Unit | None
 
     def read(self) -> Placed:
         """The schedule in its place; all that is wrong with the table is raised together."""
-        if not isinstance(self.table, Mapping):
-            raise JobError.single((), f"must be a table with a 'type', not {self.table!r}", "wrong-value")
         problems = list(self._common_problems())
-        name = self.table.get("type")
+        name: str = self.table["type"]
         loaded = None
-        if isinstance(name, str):
-            try:
-                loaded = resolve("schedulers", find_schedule(name, installed()), ())
-            except JobError as error:
-                problems += error.problems
+        try:
+            loaded = resolve("schedulers", find_schedule(name, installed()), ())
+        except JobError as error:
+            problems += error.problems
         begin, end = self._read_range(problems)
         option = self._read_option(problems)
         schedule = self._build(loaded, None if end is None else end - begin, problems) if loaded else None
@@ -225,15 +216,15 @@ class _Reader:
         if problems or schedule is None:
             raise JobError(problems)
         option_key = "param_name" if "param_name" in self.table else "type"
-        return Placed(schedule, option, begin, end, self.unit, self.key, str(name), option_key)
+        return Placed(schedule, option, begin, end, self.unit, self.key, name, option_key)
 
     @property
     def unit(self) -> Unit:
         """What the schedule counts."""
         if self.only is not None:
             return self.only
-        by = self.table.get("by", "iteration" if self.table.get("by_epoch") is False else "epoch")
-        return by if by in UNITS and not self.converts else "iteration"
+        by: Unit = self.table.get("by", "iteration" if self.table.get("by_epoch") is False else "epoch")
+        return "iteration" if self.converts else by
 
     @property
     def converts(self) -> bool:
@@ -246,31 +237,15 @@ class _Reader:
 
     def _common_problems(self) -> Iterator[Problem]:
         table = self.table
-        if not isinstance(table.get("type"), str):
-            yield wrong(
-                "type",
-                'must name a schedule, such as "LinearLR"' + (f", not {table['type']!r}" if "type" in table else ""),
-            )
-        for name in ("by_epoch", "convert_to_iter_based", "verbose"):
-            if name in table:
-                yield from flag(name, table[name])
-        if "by" in table:
-            yield from one_of("by", table["by"], UNITS)
+        yield from flag("verbose", table.get("verbose", False))
         if table.get("last_step", -1) != -1 or isinstance(table.get("last_step"), bool):
             yield wrong("last_step", "a resumed run knows how far it got; take it out")
         yield from self._unit_problems()
 
     def _unit_problems(self) -> Iterator[Problem]:
-        table = self.table
-        if "by" in table and "by_epoch" in table:
-            yield wrong("by_epoch", "cannot stand together with 'by': give one of them")
         if self.only is not None:
             yield from self._only_problems(self.only)
             return
-        if self.converts and (table.get("by_epoch") is False or table.get("by", "epoch") != "epoch"):
-            yield wrong(
-                "convert_to_iter_based", "turns epochs into iterations, and this schedule does not count epochs"
-            )
         if self.run.epoch_length is None and (self.converts or self.unit == "epoch"):
             message = "counts epochs, and the number of iterations an epoch (epoch_length) is not known"
             yield Problem((self._unit_key,), message, "missing-epoch-length")
@@ -304,13 +279,6 @@ class _Reader:
         except JobError as error:
             problems += error.below(name).problems
             return None
-        if self.converts and isinstance(count, float):
-            count = int(count)
-        if not is_whole(count) or count < 0:
-            problems.append(
-                wrong(name, f'must be a whole number from 0 up, or a share of the run such as "5%", not {value!r}')
-            )
-            return None
         return int(count)
 
     def _count(self, value: Any) -> Any:
@@ -334,9 +302,9 @@ class _Reader:
         return max(count, 1) if share > 0 else 0
 
     def _read_option(self, problems: list[Problem]) -> str:
-        name, suffix = self.table.get("param_name"), suffix_of(str(self.table.get("type")))
-        if "param_name" in self.table:
-            if not isinstance(name, str) or not _OPTION.fullmatch(name):
+        name, suffix = self.table.get("param_name"), suffix_of(self.table["type"])
+        if name is not None:
+            if not _OPTION.fullmatch(name):
                 problems.append(wrong("param_name", f'must name an option, such as "lr" or "betas[1]", not {name!r}'))
             return str(name)
         if suffix == "ParamScheduler":

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from optimctl.errors import JobError, Key, Problem, listing, nearest
 from optimctl.schedule.checks import is_number
 from optimctl.schedule.curves import PlateauMemory, ReduceOnPlateau
-from optimctl.schedule.place import Placed, RunLength, is_by_name, read_schedules
+from optimctl.schedule.place import Placed, RunLength, read_schedules, read_tables
 from optimctl.schedule.trajectory import BLOCK, Affine, Carry, Clock, blocks, trajectory_at
 
 Group = dict[str, Any]
@@ -431,7 +431,7 @@ def build_param_schedulers(
     """
     several = hasattr(target, "items")
     targets: dict[str, Any] = dict(target.items()) if several else {"default": target}
-    by_name = _tables_by_name(tables, list(targets), several)
+    by_name = _tables_by_name(tables, list(targets)) if several else None
     parts: dict[str, Part] = {}
     problems: list[Problem] = []
     for name, one in targets.items():
@@ -448,14 +448,12 @@ def build_param_schedulers(
     return ParamSchedulers(parts)
 
 
-def _tables_by_name(tables: Any, names: Sequence[str], several: bool) -> Mapping[str, Any] | None:
+def _tables_by_name(tables: Any, names: Sequence[str]) -> Mapping[str, Any] | None:
     """The lists by the optimizers' names; None where one list is for all."""
-    if not is_by_name(tables):
+    read = read_tables(tables)
+    if not isinstance(read, dict):
         return None
-    if not several:
-        message = "a table of schedules by optimizer needs several optimizers; here there is one"
-        raise JobError.single((next(iter(tables)),), message, "wrong-value")
-    unknown = [name for name in tables if name not in names]
+    unknown = [name for name in read if name not in names]
     if unknown:
         raise JobError(
             [
@@ -463,7 +461,7 @@ def _tables_by_name(tables: Any, names: Sequence[str], several: bool) -> Mapping
                 for name in unknown
             ]
         )
-    return dict(tables)
+    return read
 
 
 def checked_target(target: Any) -> Target:

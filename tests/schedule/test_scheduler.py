@@ -200,7 +200,7 @@ def test_one_list_for_several_optimizers() -> None:
 
 def test_a_list_for_each_optimizer() -> None:
     both = {"generator": sgd(0.1), "critic": sgd(0.4)}
-    tables = {"generator": [{"type": "StepLR", "step_size": 1}], "critic": {"type": "ExponentialLR", "gamma": 0.5}}
+    tables = {"generator": [{"type": "StepLR", "step_size": 1}], "critic": [{"type": "ExponentialLR", "gamma": 0.5}]}
     schedulers = build_param_schedulers(both, tables, **LENGTH)
     go(schedulers, 10)
     assert schedulers.values() == {"generator.lr": pytest.approx(0.01), "critic.lr": 0.2}
