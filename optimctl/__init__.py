@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from optimctl.job.load import load_job
     from optimctl.optim.constructor import build_optim_wrapper, build_optimizer
+    from optimctl.plan.explain import explain
     from optimctl.schedule.scheduler import build_param_schedulers
     from optimctl.schedule.to_torch import build_lr_scheduler
     from optimctl.schedule.trajectory import preview_param_schedulers
@@ -25,6 +26,7 @@ _HOME = {
     "build_optim_wrapper": "optimctl.optim.constructor",
     "build_optimizer": "optimctl.optim.constructor",
     "build_param_schedulers": "optimctl.schedule.scheduler",
+    "explain": "optimctl.plan.explain",
     "load_job": "optimctl.job.load",
     "preview_param_schedulers": "optimctl.schedule.trajectory",
     "run": "optimctl.train.run",
@@ -47,6 +49,7 @@ __all__ = [
     "build_optim_wrapper",
     "build_optimizer",
     "build_param_schedulers",
+    "explain",
     "load_job",
     "preview_param_schedulers",
     "run",

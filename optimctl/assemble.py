@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
 from torch import nn
 
-from optimctl import plugins
+from optimctl import plugins, signatures
 from optimctl.data import batches_in, build_dataloader
-from optimctl.errors import JobError, Key, Problem, listing, nearest
+from optimctl.errors import JobError, Key, Problem, listing, nearest, raised_text
 from optimctl.optim.constructor import build_optim_wrapper
 from optimctl.optim.multi import OptimWrapperDict
+from optimctl.optim.planned import has_weights, planned_for
 from optimctl.optim.stand_in import stand_in
 from optimctl.schedule.place import RunLength
 from optimctl.schedule.scheduler import ParamSchedulers, build_param_schedulers
@@ -50,20 +52,29 @@ class Assembly:
     weights: LoadedWeights | None
     wrapper: OptimWrapper | OptimWrapperDict | None
     schedules: ParamSchedulers | None
-    hooks: list[Any]
+    hooks: Mapping[str, Any]
+    needs_values: str | None = None
+    """Why a plan's model could not be built without values: what was raised, and by which line."""
 
 
-def assemble(job: Job, *, for_run: bool = False, model: nn.Module | None = None) -> Assembly:
+def assemble(
+    job: Job, *, for_run: bool = False, without_weights: bool = False, model: nn.Module | None = None
+) -> Assembly:
     """Build what ``job`` describes, on its device, seeded.
 
     Args:
         for_run: Everything that a run needs must be there.
+        without_weights: For a plan: the model is built on the meta device, where that can be, and data that neither the
+            plan's length nor a run needs is not read.
         model: A ready model in place of the job's section.
 
     Raises:
         JobError: All problems found, with their places.
     """
-    return _Assembler(job, model).assemble(for_run)
+    assembler = _Assembler(job, model, without_weights)
+    device = assembler.device()
+    with planned_for(device) if without_weights else nullcontext():
+        return assembler.assemble(device, for_run)
 
 
 def pick_device(name: str) -> torch.device:
@@ -98,36 +109,53 @@ def seed_everything(seed: int) -> None:
 class _Assembler:
     """Builds part after part; a part that fails leaves its problems and None."""
 
-    def __init__(self, job: Job, model: nn.Module | None) -> None:
+    def __init__(self, job: Job, model: nn.Module | None, without_weights: bool) -> None:
         self.job = job
         self.given_model = model
+        self.without_weights = without_weights
+        self.needs_values: str | None = None
         self.tables: dict[str, Any] = job.plain()
         self.problems: list[Problem] = []
 
-    def assemble(self, for_run: bool) -> Assembly:
+    def device(self) -> torch.device:
+        """The job's device, or the CPU where that is a problem."""
+        return self._try(lambda: pick_device(self.job.job.device)) or torch.device("cpu")
+
+    def assemble(self, device: torch.device, for_run: bool) -> Assembly:
         if for_run:
             self._require()
-        device = self._try(lambda: pick_device(self.job.job.device)) or torch.device("cpu")
         seed_everything(self.job.job.seed)
-        given = self.given_model
-        model = given if given is not None else self._part("models", ("model",), nn.Module)
+        model = self._model()
         task = self._part("tasks", ("task",))
-        loaders = {name: self._loader(name) for name in ("train_dataloader", "val_dataloader")}
+        with_data = for_run or not self.without_weights or self._said_epoch_length() is None
+        loaders = {name: self._loader(name) if with_data else None for name in ("train_dataloader", "val_dataloader")}
         length = self._length(loaders["train_dataloader"])
         weights = self._weights(model)
-        if model is not None:
+        if model is not None and has_weights(model):
             model = model.to(device)
         wrapper = self._wrapper(model)
         self._check_task(task, wrapper)
         schedules = self._schedules(wrapper, length)
-        hooks = [self._hook(name, table) for name, table in self.tables.get("hooks", {}).items()]
+        hooks = {name: self._hook(name, table) for name, table in self.tables.get("hooks", {}).items()}
+        self.problems += _averaging_problems(hooks)
         if task is not None:
-            self.problems += _metric_problems(self.job, task, schedules)
+            self.problems += _metric_problems(self.job, task, schedules, hooks)
         if self.problems:
             raise JobError(self.job.located(self.problems))
         train_loader, val_loader = loaders.values()
         return Assembly(
-            self.job, device, model, task, train_loader, val_loader, length, weights, wrapper, schedules, hooks
+            self.job,
+            device,
+            model,
+            task,
+            train_loader,
+            val_loader,
+            length,
+            weights,
+            wrapper,
+            schedules,
+            hooks,
+            self.needs_values,
         )
 
     def _require(self) -> None:
@@ -142,6 +170,18 @@ class _Assembler:
             self.problems += [one for one in error.below(*prefix).problems if one not in self.problems]
             return None
 
+    def _model(self) -> nn.Module | None:
+        table = self.tables.get("model")
+        if self.given_model is not None or table is None:
+            return self.given_model
+        if self.without_weights:
+            try:
+                with torch.device("meta"):
+                    return cast("nn.Module", build_part("models", ("model",), table, nn.Module))
+            except JobError as error:  # its own mistakes come again where it is built with values
+                self.needs_values = raised_text(error.__cause__) if error.__cause__ else str(error)
+        return cast("nn.Module | None", self._part("models", ("model",), nn.Module))
+
     def _part(self, kind: str, key: Key, must_be: type = object) -> Any:
         """The plugin that the table at ``key`` names, called with the table's other keys."""
         table = self.tables.get(str(key[0]))
@@ -155,8 +195,7 @@ class _Assembler:
         return None if table is None else self._try(lambda: build_dataloader(table, (name,)))
 
     def _length(self, loader: DataLoader[Any] | None) -> RunLength:
-        cfg = self.job.train_cfg
-        said = cfg.epoch_length if cfg else None
+        cfg, said = self.job.train_cfg, self._said_epoch_length()
         measured = batches_in(loader) if loader is not None else None
         length = RunLength(
             epoch_length=said or measured,
@@ -168,6 +207,9 @@ class _Assembler:
             message = "the training data has no length; say how many iterations make an epoch: epoch_length = 500"
             self.problems.append(Problem(("train_cfg",), message, "no-epoch-length"))
         return length
+
+    def _said_epoch_length(self) -> int | None:
+        return self.job.train_cfg.epoch_length if self.job.train_cfg else None
 
     def _weights(self, model: nn.Module | None) -> LoadedWeights | None:
         source = self.job.job.load_from
@@ -216,25 +258,49 @@ class _Assembler:
         )
 
 
-def _metric_problems(job: Job, task: Any, schedules: ParamSchedulers | None) -> Iterator[Problem]:
-    """What waits for a metric of the validation must get it."""
+def _metric_problems(
+    job: Job, task: Any, schedules: ParamSchedulers | None, hooks: Mapping[str, Any]
+) -> Iterator[Problem]:
+    """What waits for a metric of the validation must get it, and what compares must know which way is better."""
     rules: Mapping[str, str] = getattr(task, "metric_rules", {})
-    best = job.checkpoint.save_best
-    waiting: list[tuple[Key, str]] = [] if best is None else [(("checkpoint", "save_best"), best.metric)]
-    for placed in (placed for each in schedules.schedules.values() for placed in each) if schedules is not None else ():
-        monitor = getattr(placed.schedule, "monitor", None)
-        if monitor is not None:
-            waiting.append((("param_scheduler", *placed.key, "monitor"), monitor))
-    for key, metric in waiting:
+    for key, metric in _waiting(job, schedules, hooks):
         if job.val_dataloader is None:
             message = f"'{metric}' is a metric of the validation, and there is no [val_dataloader]"
             yield Problem(key, message, "unknown-metric")
         elif rules and metric not in rules:
             hint = nearest(metric, rules) or f"; it gives {listing(rules)}"
             yield Problem(key, f"the task has no metric '{metric}'{hint}", "unknown-metric")
+    best = job.checkpoint.save_best
     if best is not None and best.rule is None and not rules:
         message = 'the task does not say which way is better; write { metric = ..., rule = "max" }'
         yield Problem(("checkpoint", "save_best"), message, "missing-key")
+    for name, hook in hooks.items():
+        if not rules and getattr(hook, "waits_for", None) is not None and getattr(hook, "rule", "") is None:
+            message = 'the task does not say which way is better; add rule = "max" or rule = "min"'
+            yield Problem(("hooks", name), message, "missing-key")
+
+
+def _waiting(job: Job, schedules: ParamSchedulers | None, hooks: Mapping[str, Any]) -> Iterator[tuple[Key, str]]:
+    """The metrics that something waits for, with the keys that name them."""
+    if job.checkpoint.save_best is not None:
+        yield ("checkpoint", "save_best"), job.checkpoint.save_best.metric
+    for placed in (placed for each in schedules.schedules.values() for placed in each) if schedules is not None else ():
+        monitor = getattr(placed.schedule, "monitor", None)
+        if monitor is not None:
+            yield ("param_scheduler", *placed.key, "monitor"), monitor
+    for name, hook in hooks.items():
+        metric = getattr(hook, "waits_for", None)
+        if metric is not None:
+            arguments = job.hooks[name].arguments
+            yield ("hooks", name, *[option for option, value in arguments.items() if value == metric][:1]), metric
+
+
+def _averaging_problems(hooks: Mapping[str, Any]) -> Iterator[Problem]:
+    """What is evaluated is one set of weights."""
+    averaging = [name for name, hook in hooks.items() if callable(getattr(hook, "averaged", None))]
+    for name in averaging[1:]:
+        message = f"[hooks.{averaging[0]}] averages the weights already, and one average is evaluated; take one out"
+        yield Problem(("hooks", name), message, "two-averages")
 
 
 def _accumulative_counts(table: Mapping[str, Any]) -> int:
@@ -254,7 +320,7 @@ def build_part(kind: str, key: Key, table: Mapping[str, Any], must_be: type = ob
     """
     arguments = dict(table)
     loaded = plugins.resolve(kind, arguments.pop("type"), key)
-    made = plugins.call(loaded, key, arguments)
+    made = signatures.call(loaded, key, arguments)
     if not isinstance(made, must_be):
         message = f"{loaded} returned a {type(made).__name__}; it must be {plugins.KINDS[kind].contract}"
         raise JobError.single((*key, "type"), message, "wrong-kind")

@@ -11,14 +11,17 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.utils.data import DataLoader
 
-from optimctl import plugins
+from optimctl import plugins, signatures
 from optimctl.errors import JobError, Key, RunFailed
+from optimctl.job.schema import DataLoaderTable
 
 if TYPE_CHECKING:
     from torch import Generator
 
 OWN_PARTS = ("collate_fn", "sampler", "batch_sampler")
 """What a dataset may bring for its loader, as attributes."""
+_USUAL = {name: field.default for name, field in DataLoaderTable.model_fields.items()}
+"""What torch's ``DataLoader`` does anyway, so that a job may say it beside whatever excludes the key."""
 _EXCLUDED_BY = {
     "sampler": ("shuffle",),
     "batch_sampler": ("batch_size", "shuffle", "sampler", "drop_last"),
@@ -31,13 +34,13 @@ def build_dataloader(table: Mapping[str, Any], key: Key) -> DataLoader[Any]:
     Raises:
         JobError: The dataset or torch's ``DataLoader`` refuses its arguments, or the loader has no batch.
     """
-    options = dict(table)
+    options = {name: value for name, value in table.items() if value != _USUAL.get(name)}
     dataset_table = dict(options.pop("dataset", None) or {})
     where = (*key, "dataset")
     if "type" not in dataset_table:
         raise JobError.single(where, 'name the dataset, as in dataset = { type = "Synthetic" }', "missing-key")
     loaded = plugins.resolve("datasets", dataset_table.pop("type"), where)
-    dataset = plugins.call(loaded, where, dataset_table)
+    dataset = signatures.call(loaded, where, dataset_table)
     if not hasattr(dataset, "__getitem__") and not hasattr(dataset, "__iter__"):
         message = f"{loaded} returned a {type(dataset).__name__}; it must be a dataset or a DataLoader"
         raise JobError.single((*where, "type"), message, "wrong-kind")

@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from optimctl.job.schema import LoadFrom
 
 KEY = ("job", "load_from")
-HOLDERS = ("state_dict", "model", "module", "model_state_dict")
-"""Where the files of other tools keep the weights, beside other things."""
+AVERAGED = "averaged"
+"""Where our checkpoints keep averaged weights, beside the trained ones, if there are some."""
+HOLDERS = (AVERAGED, "state_dict", "model", "module", "model_state_dict")
+"""Where files keep the weights, ours and those of other tools, beside other things; the first that is there is taken."""
 
 
 @dataclass(frozen=True)
@@ -34,9 +36,12 @@ class LoadedWeights:
     """Tensors of the file that the model does not have."""
     other_shape: tuple[str, ...]
     """``name: shape in the file, shape in the model``; they keep their initial values."""
+    averaged: bool = False
+    """Whether they are the averaged weights of a checkpoint that has the trained ones too."""
 
     def __str__(self) -> str:
-        parts = [f"{self.loaded} tensor{'s' * (self.loaded != 1)} loaded from {self.path}"]
+        tensors = f"{self.loaded} {'averaged ' * self.averaged}tensor{'s' * (self.loaded != 1)}"
+        parts = [f"{tensors} loaded from {self.path}"]
         for what, names in (
             ("missing in it", self.missing),
             ("left over", self.left_over),
@@ -48,12 +53,12 @@ class LoadedWeights:
 
 
 def load_weights(model: nn.Module, source: LoadFrom) -> LoadedWeights:
-    """Copy the weights of a file into ``model``, where name and shape agree.
+    """Copy the weights of a file into ``model``, where name and shape agree; a model without values gets none.
 
     Raises:
         JobError: The file cannot be read, nothing in it fits, or ``strict`` is set and anything does not fit.
     """
-    found = _read(source.path)
+    found, averaged = _read(source.path)
     if source.prefix:
         found = {name[len(source.prefix) :]: value for name, value in found.items() if name.startswith(source.prefix)}
     own = model.state_dict(keep_vars=True)
@@ -65,13 +70,14 @@ def load_weights(model: nn.Module, source: LoadFrom) -> LoadedWeights:
         missing=tuple(_missing(own, found)),
         left_over=tuple(name for name in found if name not in own),
         other_shape=tuple(f"{name}: {tuple(found[name].shape)}, {tuple(own[name].shape)}" for name in other),
+        averaged=averaged,
     )
     if not fitting:
         message = f"no tensor of {source.path} fits the model: {_why_nothing_fits(own, found, told)}"
         raise JobError.single(KEY, message, "no-weights")
     if source.strict and (told.missing or told.left_over or told.other_shape):
         raise JobError.single((*KEY, "strict"), str(told), "weights-differ")
-    model.load_state_dict(fitting, strict=False)
+    model.load_state_dict({name: value for name, value in fitting.items() if not own[name].is_meta}, strict=False)
     return told
 
 
@@ -89,7 +95,8 @@ def _missing(own: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> Iterator
     return (name for name, tensor in own.items() if id(tensor) not in there)
 
 
-def _read(path: str) -> dict[str, Tensor]:
+def _read(path: str) -> tuple[dict[str, Tensor], bool]:
+    """The tensors of a file, and whether they are an average that it holds beside the trained ones."""
     file = Path(path)
     if not file.is_file():
         raise JobError.single(KEY, f"there is no file {path}", "no-file")
@@ -97,17 +104,18 @@ def _read(path: str) -> dict[str, Tensor]:
         if file.suffix == ".safetensors":
             from safetensors.torch import load_file
 
-            return dict(load_file(file))
-        return _tensors(torch.load(file, map_location="cpu", weights_only=True))
+            return dict(load_file(file)), False
+        loaded = torch.load(file, map_location="cpu", weights_only=True)
+        return _tensors(loaded), isinstance(loaded, Mapping) and isinstance(loaded.get(AVERAGED), Mapping)
     except ImportError as error:
         raise JobError.single(
             KEY, "safetensors files need the package safetensors: pip install safetensors", "no-package"
         ) from error
     except Exception as error:
-        raise JobError.single(KEY, f"{path} cannot be read as weights: {_reason(error)}", "bad-weights") from error
+        raise JobError.single(KEY, f"{path} cannot be read as weights: {why_unreadable(error)}", "bad-weights") from error
 
 
-def _reason(error: Exception) -> str:
+def why_unreadable(error: Exception) -> str:
     """Why a file could not be read, in a sentence; torch's own is eight lines and tells how to execute what is in the file."""
     asked = re.search(r"GLOBAL (\S+)", str(error))
     if asked:

@@ -167,6 +167,7 @@ def options_of(plan: Plan, *wanted: str) -> dict[str, tuple[Any, ...]]:
 def curves_of(stem: str) -> dict[str, NDArray[Any]]:
     """What the schedules make of the options, iteration by iteration from 0; the plan shows the same values."""
     plan = plan_of(stem)
+    assert plan.job is not None
     assert plan.job.train_cfg is not None
     (group,) = plan.optimizers[0].groups
     curves = optimctl.preview_param_schedulers(
@@ -204,6 +205,7 @@ def test_adam_has_the_options_of_the_page_and_none_of_the_base() -> None:
     assert plan.optimizers[0].type == "Adam"
     wanted = {"lr": 0.001, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0, "amsgrad": False}
     assert set(options_of(plan, *wanted).values()) == {tuple(wanted.values())}
+    assert plan.job is not None
     assert {dropped.key for dropped in plan.job.dropped} == {("optim_wrapper", "optimizer")}
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from optimctl.cli import output
+from optimctl.cli.completion import job_files
 from optimctl.cli.options import common_options, job_options, read_job
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("job", metavar="JOB")
+@click.argument("job", metavar="JOB", shell_complete=job_files)
 @click.option("--dry-run", is_flag=True, help="Build everything, show the plan, run nothing and leave no file behind.")
 @click.option(
     "--stop-after",
@@ -57,7 +58,7 @@ def _show_plan(job: Job, work_dir: Path | None, strict: bool) -> None:
     from optimctl.train.run import default_work_dir
 
     with output.plugins_at_work():
-        plan = make_plan(assemble(job, for_run=True))
+        plan = make_plan(assemble(job, for_run=True, without_weights=True))
     output.page(*plan_page(plan))
     output.data(f"The run would be written to {work_dir or default_work_dir(job)}/<date>-<time>-<id>/.")
     if strict and plan.warnings():
@@ -82,7 +83,7 @@ def _refuse_warnings(job: Job) -> None:
     from optimctl.plan.plan import make_plan
 
     with output.plugins_at_work():
-        plan = make_plan(assemble(job, for_run=True))
+        plan = make_plan(assemble(job, for_run=True, without_weights=True))
     warnings = plan.warnings()
     for finding in warnings:
         output.say(finding_text(finding, plan))

@@ -6,7 +6,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from torch.amp import GradScaler
 from torch.optim import Optimizer
 
 from optimctl.errors import JobError, Problem, listing, nearest
+from optimctl.optim.planned import device_of
 from optimctl.optim.wrapper import OptimWrapper
 
 DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -47,13 +48,13 @@ class AmpOptimWrapper(OptimWrapper):
     def __init__(
         self,
         optimizer: Optimizer,
-        loss_scale: str | float | Mapping[str, Any] = "dynamic",
-        dtype: str | None = None,
+        loss_scale: Literal["dynamic"] | float | Mapping[str, Any] = "dynamic",
+        dtype: Literal["float16", "bfloat16"] | None = None,
         accumulative_counts: int = 1,
         clip_grad: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(optimizer, accumulative_counts, clip_grad)
-        self.device_type: str = optimizer.param_groups[0]["params"][0].device.type
+        self.device_type: str = device_of(optimizer.param_groups[0]["params"][0]).type
         self.dtype = _checked_dtype(dtype, self.device_type)
         arguments, self._fixed_scale = _scaler_arguments(loss_scale)
         scales = self.dtype is torch.float16

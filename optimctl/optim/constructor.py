@@ -13,13 +13,14 @@ import torch
 from torch import nn
 from torch.optim import SGD, Optimizer
 
-from optimctl import plugins
+from optimctl import plugins, signatures
 from optimctl.errors import JobError, Key, Problem, listing, nearest
 from optimctl.job.hints import with_hint
 from optimctl.job.schema import ConstructorTable, OptimWrappers, OptimWrapperTable, read_optim_wrapper, read_paramwise
 from optimctl.optim.fused import with_one_count
 from optimctl.optim.multi import OptimWrapperDict
 from optimctl.optim.options import Options, Walked
+from optimctl.optim.planned import device_of
 from optimctl.optim.rules import NOT_OPTIONS, OPTIMIZER, PARAMWISE, Rules
 from optimctl.optim.takes import check_takes, is_torchs, maybe_sparse
 from optimctl.optim.walk import undecayed, unwrapped, walk
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 IMPLEMENTATIONS = ("fused", "foreach", "differentiable", "capturable")
 """Arguments with which a job picks how a step is computed; one of them and the choice is no longer ours."""
 FUSED_DEVICES = ("cpu", "cuda", "mps", "xpu", "meta")
-"""Where torch has fused optimizers; a model on the meta device stands for one that will be on a real device."""
+"""Where torch has fused optimizers; a model on the meta device alone may come to be on any of them."""
 
 
 class DefaultOptimWrapperConstructor:
@@ -57,7 +58,7 @@ class DefaultOptimWrapperConstructor:
         self.wrapper_type: str = table.pop("type", "OptimWrapper")
         self.wrapper_options: dict[str, Any] = {key: value for key, value in table.items() if value is not None}
         self.optimizer = plugins.resolve("optimizers", optimizer.pop("type"), (OPTIMIZER,))
-        self.arguments = _checked_arguments(self.optimizer, optimizer)
+        self.arguments = checked_arguments(self.optimizer, optimizer)
         self.paramwise_cfg = paramwise_cfg or {}
         self.rules: Rules
         self.sparse: Sequence[Walked] = ()
@@ -126,7 +127,7 @@ class DefaultOptimWrapperConstructor:
         names = [group.pop("param_names") for group in groups]
         optimizer = _fused(self.optimizer, self.arguments, self.sparse, groups)
         if optimizer is None:
-            optimizer = plugins.call(self.optimizer, (OPTIMIZER,), self.arguments, groups)
+            optimizer = signatures.call(self.optimizer, (OPTIMIZER,), self.arguments, groups)
         if not isinstance(optimizer, Optimizer):
             what = f"{self.optimizer} returned a {type(optimizer).__name__}; an optimizer plugin returns a torch.optim.Optimizer"
             raise JobError.single((OPTIMIZER, "type"), what, "wrong-kind")
@@ -136,7 +137,7 @@ class DefaultOptimWrapperConstructor:
     def wrap(self, optimizer: Optimizer, options: Mapping[str, Options], rule_keys: Sequence[Key]) -> OptimWrapper:
         """The optimizer in the job's wrapper, which remembers the options for those who ask why."""
         loaded = plugins.resolve("optim_wrappers", self.wrapper_type, ())
-        wrapper: OptimWrapper = plugins.call(loaded, (), self.wrapper_options, optimizer)
+        wrapper: OptimWrapper = signatures.call(loaded, (), self.wrapper_options, optimizer)
         wrapper.options = options
         wrapper.rule_keys = tuple(rule_keys)
         return wrapper
@@ -177,21 +178,25 @@ def _hashable(value: Any) -> Any:
     return value if isinstance(value, (int, float, str, bool, type(None))) else id(value)
 
 
-def _checked_arguments(optimizer: LoadedPlugin, table: Mapping[str, Any]) -> dict[str, Any]:
-    """The optimizer's arguments: names held against its signature, ``lr`` and ``weight_decay`` checked, arrays made tuples."""
+def checked_arguments(optimizer: LoadedPlugin, table: Mapping[str, Any]) -> dict[str, Any]:
+    """The optimizer's arguments: held against its signature, ``lr`` and ``weight_decay`` checked, arrays made tuples.
+
+    Raises:
+        JobError: Keys are seen from ``optim_wrapper``.
+    """
     taken = next(iter(optimizer.signature.parameters), None) if optimizer.signature else None
     if taken in table and "param" not in str(taken):
         message = f"the first argument of {optimizer}, '{taken}', would get the parameters; its class must take `params` first"
         raise JobError.single((OPTIMIZER, str(taken)), message, "given-argument")
     problems = [
-        with_hint("optimizers", one) for one in plugins.argument_problems(optimizer, (OPTIMIZER,), table, given=1)
-    ]
-    problems += [
         problem
         for option in ("lr", "weight_decay")
         if option in table
         for problem in _number_problems((OPTIMIZER, option), table[option])
     ]
+    told = {problem.key for problem in problems}
+    found = signatures.argument_problems(optimizer, (OPTIMIZER,), table)
+    problems += [with_hint("optimizers", one) for one in found if one.key not in told]
     if problems:
         raise JobError(problems)
     defaults = _defaults(optimizer)
@@ -254,7 +259,7 @@ def _can_be_fused(
     if not is_torchs(optimizer.object) or optimizer.signature is None or "fused" not in optimizer.signature.parameters:
         return False
     parameters = [parameter for group in groups for parameter in group["params"]]
-    fit = all(p.is_floating_point() and p.device.type in FUSED_DEVICES for p in parameters)
+    fit = all(p.is_floating_point() and device_of(p).type in FUSED_DEVICES for p in parameters)
     if optimizer.object is SGD and any({**arguments, **group}.get("dampening") for group in groups):
         return False  # its first step is not dampened, which `_start_momentum` cannot say
     return fit and {id(met.parameter) for met in sparse}.isdisjoint(map(id, parameters))
@@ -295,7 +300,12 @@ def _check_known(
         if option not in optimizer.defaults:
             hint = nearest(option, (*known, *NOT_OPTIONS)) or f"; it has {listing(known, 12)}"
             problems.append(Problem(key, f"{kind} has no option '{option}' for a group{hint}", "unknown-option"))
-    chosen = {option for one in {id(one): one for one in options.values()}.values() for option in one}
+    chosen = {
+        option
+        for one in {id(one): one for one in options.values()}.values()
+        for option, value in one.items()
+        if not _same(value, rules.base.get(option))
+    }
     for option in sorted(
         chosen - set(optimizer.defaults) - set(arguments) - {option for _, option in rules.option_keys()}
     ):
@@ -330,7 +340,7 @@ def build_optim_wrapper(
 def _construct(model: nn.Module, table: dict[str, Any], named: ConstructorTable) -> Any:
     """What the constructor that a job names makes of the model."""
     loaded = plugins.resolve("constructors", named.type, ("constructor",))
-    constructor = plugins.call(loaded, ("constructor",), named.arguments, table, table.get(PARAMWISE), seen_from=())
+    constructor = signatures.call(loaded, ("constructor",), named.arguments, table, table.get(PARAMWISE), seen_from=())
     with plugins.plugin_code(loaded, ("constructor",), seen_from=()):
         made = constructor(model)
     if not isinstance(made, OptimWrapperDict) and not (hasattr(made, "optimizer") and hasattr(made, "update_params")):

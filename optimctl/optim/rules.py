@@ -10,7 +10,7 @@ from __future__ import annotations
 import fnmatch
 import re
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -30,6 +30,16 @@ DEFORMABLE = {"DeformConv2d", "ModulatedDeformConv2d"}
 MULTIPLIERS = {"lr_mult": "lr", "decay_mult": "weight_decay"}
 """The words of a custom key that multiply, and what they multiply."""
 NOT_OPTIONS = {*MULTIPLIERS, "freeze"}
+
+
+class _Type(NamedTuple):
+    """What the class of a module is to the rules."""
+
+    is_norm: bool
+    is_convolution: bool
+    is_deformable: bool
+    listed: tuple[str, ...]
+    """The names in ``norm_types`` that mean it."""
 
 
 class Rules:
@@ -54,8 +64,7 @@ class Rules:
         self.base = base
         self.no_decay = no_decay if cfg.no_weight_decay else frozenset()
         self._reasons = {option: Reason((OPTIMIZER, option)) for option in base if option in given}
-        self._norm_names = frozenset(cfg.norm_types or ())
-        self._types: dict[type, tuple[bool, bool, bool]] = {}
+        self._types: dict[type, _Type] = {}
         self._made: dict[tuple[Any, ...], Options] = {}
         self._check_multipliers()
         ordered = sorted(sorted(cfg.custom_keys), key=lambda key: len(_pattern(key)), reverse=True)
@@ -66,7 +75,7 @@ class Rules:
         where = f".{name}" if "." not in name else name  # MMEngine's name of a parameter of the model itself
         custom = tuple(key for key, matches in self._custom if matches(where, name))
         lr_rule, decay_rules = self._by_type(name, parameter, module, parents)
-        situation = (custom, lr_rule, decay_rules)
+        situation = (custom, lr_rule, decay_rules, self._type(module).listed)
         made = self._made.get(situation)
         if made is None:
             made = self._made[situation] = self._make(*situation)
@@ -79,7 +88,8 @@ class Rules:
             for key, value in self.cfg
             if value is not None and key.endswith(("_mult", "no_weight_decay")) and value is not False
         ]
-        return [(PARAMWISE, key) for key in mults] + [_custom_key(key) for key, _ in self._custom]
+        listed = [(PARAMWISE, "norm_types", name) for name in self.cfg.norm_types]
+        return [(PARAMWISE, key) for key in mults] + listed + [_custom_key(key) for key, _ in self._custom]
 
     def option_keys(self) -> list[tuple[Key, str]]:
         """Each option that a custom key sets by name, with the key that does."""
@@ -96,8 +106,8 @@ class Rules:
         """The type rule that moves ``lr``, and those that speak for ``weight_decay``, the decisive one first."""
         cfg = self.cfg
         path, _, leaf = name.rpartition(".")
-        is_norm, is_convolution, _ = self._type(module)
-        in_deformable = bool(parents) and self._type(parents[-1])[2]
+        is_norm, is_convolution, *_ = self._type(module)
+        in_deformable = bool(parents) and self._type(parents[-1]).is_deformable
         is_bias = leaf == "bias"
         lr_rule = None
         if is_bias and not is_norm and not in_deformable and cfg.bias_lr_mult is not None:
@@ -119,23 +129,27 @@ class Rules:
         )
         return lr_rule, tuple(rule for rule, applies in claims if applies)
 
-    def _type(self, module: nn.Module) -> tuple[bool, bool, bool]:
-        """Whether a module is a norm layer, a convolution, a deformable convolution; decided once a class."""
+    def _type(self, module: nn.Module) -> _Type:
+        """What a module is to the rules; decided once a class."""
         kind = type(module)
         found = self._types.get(kind)
         if found is None:
             names = {
                 name for base in kind.__mro__ for name in (base.__name__, f"{base.__module__}.{base.__qualname__}")
             }
-            is_norm = issubclass(kind, NORMS) or not names.isdisjoint(self._norm_names)
-            found = (is_norm, issubclass(kind, _ConvNd), not names.isdisjoint(DEFORMABLE))
+            listed = tuple(name for name in self.cfg.norm_types if name in names)
+            is_norm = issubclass(kind, NORMS) or bool(listed)
+            found = _Type(is_norm, issubclass(kind, _ConvNd), not names.isdisjoint(DEFORMABLE), listed)
             self._types[kind] = found
         return found
 
-    def _make(self, custom: tuple[str, ...], lr_rule: str | None, decay_rules: tuple[str, ...]) -> Options:
+    def _make(
+        self, custom: tuple[str, ...], lr_rule: str | None, decay_rules: tuple[str, ...], norm_types: tuple[str, ...]
+    ) -> Options:
         by_type = [(PARAMWISE, rule) for rule in ([lr_rule] if lr_rule else []) + list(decay_rules)]
         every = [(PARAMWISE, rule) for rule in MULTIPLIERS if getattr(self.cfg, rule) is not None]
-        matched = (*(_custom_key(key) for key in custom), *by_type, *every)
+        listed = [(PARAMWISE, "norm_types", name) for name in norm_types]
+        matched = (*(_custom_key(key) for key in custom), *by_type, *every, *listed)
         options = Options(dict(self.base), dict(self._reasons), matched=matched)
         absolute: set[str] = set()
         if custom:

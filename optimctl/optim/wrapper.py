@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor, nn
 from torch.optim import LBFGS, Optimizer
 
@@ -119,10 +120,11 @@ class OptimWrapper:
         """The mean loss of a window, with its gradients, clipped."""
         self.optimizer.zero_grad()
         total: Tensor | None = None
-        for compute_loss in window:
-            loss = self._evaluate_one(compute_loss) / len(window)
-            self._go_backward(loss)
-            total = loss.detach() if total is None else total + loss.detach()
+        with torch.enable_grad():  # some optimizers evaluate the loss where gradients are off
+            for compute_loss in window:
+                loss = self._evaluate_one(compute_loss) / len(window)
+                self._go_backward(loss)
+                total = loss.detach() if total is None else total + loss.detach()
         self.clip_gradients()
         if total is None:
             raise ValueError("a window has at least one batch")
@@ -290,7 +292,11 @@ def named_parameters(optimizer: Optimizer) -> Iterator[tuple[str, Tensor]]:
 
 
 def named_state(optimizer: Optimizer) -> dict[str, Any]:
-    """``{"state": {parameter name: its state}, "groups": [the groups' options, and "names"]}``."""
+    """``{"state": {parameter name: its state}, "groups": [the groups' options, and "names"]}``.
+
+    What an optimizer keeps beside its parameters (a state under a string, as MADGRAD's; further keys of its ``state_dict``) is
+    in ``shared`` and ``beside``, where there is any.
+    """
     plain = optimizer.state_dict()
     names = [name for name, _ in named_parameters(optimizer)]
     groups = []
@@ -299,7 +305,10 @@ def named_state(optimizer: Optimizer) -> dict[str, Any]:
         count = len(group["params"])
         groups.append({**_options(group), "names": names[start : start + count]})
         start += count
-    return {"state": {names[index]: state for index, state in plain["state"].items()}, "groups": groups}
+    state = {names[index]: own for index, own in plain["state"].items() if isinstance(index, int)}
+    shared = {key: value for key, value in plain["state"].items() if not isinstance(key, int)}
+    beside = {key: value for key, value in plain.items() if key not in ("state", "param_groups")}
+    return {"state": state, "groups": groups} | ({"shared": shared} if shared else {}) | ({"beside": beside} if beside else {})
 
 
 def load_named_state(optimizer: Optimizer, saved: Mapping[str, Any]) -> None:
@@ -309,7 +318,8 @@ def load_named_state(optimizer: Optimizer, saved: Mapping[str, Any]) -> None:
     indices = [index for group in plain["param_groups"] for index in group["params"]]
     names = [name for name, _ in named_parameters(optimizer)]
     by_index = {index: state[name] for index, name in zip(indices, names, strict=True) if name in state}
-    optimizer.load_state_dict({"state": by_index, "param_groups": plain["param_groups"]})
+    own = {"state": {**by_index, **saved.get("shared", {})}, "param_groups": plain["param_groups"]}
+    optimizer.load_state_dict({**saved.get("beside", {}), **own})
 
 
 def _options(group: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,15 +10,19 @@ from rich.table import Table
 from rich.text import Text
 
 from optimctl.errors import key_text
+from optimctl.plan.plan import Group
+from optimctl.plan.sketch import Sketch
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from optimctl.plan.findings import Finding
-    from optimctl.plan.plan import Group, Plan, PlannedOptimizer
+    from optimctl.plan.memory import Memory
+    from optimctl.plan.plan import Curve, Plan, PlannedOptimizer
 
 NAMES_SHOWN = 3
 ROWS_OF_SCHEDULE = 12
+MOST_SKETCHES = 4
 FIRST = ("lr", "weight_decay", "momentum", "betas")
 """The options that everybody looks for, in this order; the first two are shown even where they are 0."""
 
@@ -26,6 +30,8 @@ FIRST = ("lr", "weight_decay", "momentum", "betas")
 def plan_page(plan: Plan) -> Iterator[RenderableType]:
     """The parts of the page, top to bottom."""
     yield Text(_headline(plan), style="bold")
+    if plan.memory is not None:
+        yield Text(_memory_line(plan.memory))
     if plan.weights is not None:
         yield Text(f"Initial weights: {plan.weights}")
     for optimizer in plan.optimizers:
@@ -37,6 +43,9 @@ def plan_page(plan: Plan) -> Iterator[RenderableType]:
     yield Text()
     yield Text(_length_line(plan))
     if plan.schedule.curves:
+        yield Text()
+        yield from _sketches(plan)
+        yield Text()
         yield _schedule_table(plan)
     for finding in plan.findings:
         yield Text()
@@ -44,11 +53,11 @@ def plan_page(plan: Plan) -> Iterator[RenderableType]:
 
 
 def finding_text(finding: Finding, plan: Plan) -> str:
-    """A finding as a sentence with its place."""
-    place = plan.job.place(finding.key)
-    return (
-        f"{finding.level}: {f'{place}: ' if place else ''}{key_text(finding.key)}: {finding.message} [{finding.code}]"
-    )
+    """A finding as a sentence, with its place where a job has one."""
+    key = finding.key if plan.job is not None else ()
+    place = plan.job.place(key) if plan.job is not None and key else None
+    where = [str(place)] * (place is not None) + [key_text(key)] * bool(key)
+    return ": ".join([finding.level, *where, f"{finding.message} [{finding.code}]"])
 
 
 def number(value: Any) -> str:
@@ -62,45 +71,85 @@ def number(value: Any) -> str:
 
 def _headline(plan: Plan) -> str:
     if plan.model is None:
-        return f"{plan.job.name}: no model"
+        return f"{plan.name}: no model"
     model = plan.model
     size = f"{model.parameters:,} parameters in {model.tensors} tensors"
     trains = "all trainable" if model.trainable == model.parameters else f"{model.trainable:,} trainable"
-    return f"{plan.job.name}: {model.type}, {size}, {trains}, on {plan.device}"
+    return f"{plan.name}: {model.type}, {size}, {trains}, on {plan.device}"
+
+
+def _memory_line(memory: Memory) -> str:
+    state = "" if memory.state is None else f", optimizer state {_size(memory.state)}"
+    unknown = " and the optimizer's state" if memory.state is None else ""
+    parts = f"weights {_size(memory.weights)}, gradients {_size(memory.gradients)}{state}"
+    return f"Memory: {_size(memory.total)}{unknown}, beside activations ({parts})"
 
 
 def _optimizer_line(optimizer: PlannedOptimizer, named: bool) -> str:
     name = f"{optimizer.name}: " if named else ""
-    parts = [f"{name}{optimizer.type} ({optimizer.distribution or 'own'}), {optimizer.implementation}"]
+    distribution = f" ({optimizer.distribution})" if optimizer.distribution else ""
+    parts = [f"{name}{optimizer.type}{distribution}, {optimizer.implementation}"]
     if optimizer.updates is not None:
         parts.append(_count(optimizer.updates, "update"))
     parts += optimizer.how
     if optimizer.state_bytes is not None:
         parts.append(f"{_size(optimizer.state_bytes)} of state" if optimizer.state_bytes else "no state")
-    return f"{', '.join(parts)}. {_count(len(optimizer.groups), 'group')} before any schedule:"
+    same = _same_everywhere(optimizer.groups)
+    told = ", ".join(f"{option} {number(value)}" for option, value in same.items())
+    everywhere = f"\n{'All groups' if len(optimizer.groups) > 1 else 'Also'}: {told}." if told else ""
+    return f"{', '.join(parts)}. {_count(len(optimizer.groups), 'group')} before any schedule:{everywhere}"
+
+
+def _same_everywhere(groups: Sequence[Group]) -> dict[str, Any]:
+    """Options worth telling once, not in every row of a table; the rate and the decay have their columns always."""
+    columns = FIRST[:2] if len(groups) > 1 else FIRST
+    names = [name for name in _options_worth_showing(groups) if name not in columns]
+    first = groups[0].options if groups else {}
+    return {
+        name: first[name] for name in names if name in first and all(g.options.get(name) == first[name] for g in groups)
+    }
 
 
 def _size(count: int) -> str:
     """Bytes in the largest unit that keeps the number above 1."""
-    for unit in ("bytes", "KiB", "MiB"):
+    for unit in ("bytes", "KiB", "MiB", "GiB"):
         if count < 1024:
             return f"{count:,.4g} {unit}"
         count /= 1024  # type: ignore[assignment]
-    return f"{count:,.4g} GiB"
+    return f"{count:,.4g} TiB"
 
 
 def _groups_table(optimizer: PlannedOptimizer) -> Table:
-    options = _options_worth_showing(optimizer.groups)
+    same = _same_everywhere(optimizer.groups)
+    options = [option for option in _options_worth_showing(optimizer.groups) if option not in same]
     table = Table(box=None, pad_edge=False, show_edge=False)
     table.add_column("group", justify="right")
     for heading in ("tensors", "parameters", *options):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("names")
-    for index, group in enumerate(optimizer.groups):
-        cells = [str(index), str(group.tensors), f"{group.parameters:,}"]
+    for index, group in _merged(optimizer.groups):
+        cells = [index, str(group.tensors), f"{group.parameters:,}"]
         cells += [number(group.options.get(option, "")) for option in options]
         table.add_row(*cells, Text(_names(group.names)))
     return table
+
+
+def _merged(groups: Sequence[Group]) -> Iterator[tuple[str, Group]]:
+    """Groups with equal options as one, named by the indices: who makes a group of every tensor reads two rows, not hundreds."""
+    alike: dict[str, list[int]] = {}
+    for index, group in enumerate(groups):
+        alike.setdefault(repr(sorted(group.options.items(), key=str)), []).append(index)
+    for indices in alike.values():
+        members = [groups[index] for index in indices]
+        names = tuple(name for one in members for name in one.names)
+        tensors, parameters = sum(one.tensors for one in members), sum(one.parameters for one in members)
+        yield _indices(indices), Group(members[0].options, tensors, parameters, names)
+
+
+def _indices(indices: Sequence[int]) -> str:
+    if len(indices) > NAMES_SHOWN:
+        return f"{indices[0]}, {indices[1]} … {indices[-1]}"
+    return ", ".join(map(str, indices))
 
 
 def _options_worth_showing(groups: Sequence[Group]) -> list[str]:
@@ -120,6 +169,8 @@ def _length_line(plan: Plan) -> str:
     schedule = plan.schedule
     if schedule.iterations is None:
         return "The length of the run is not given."
+    if plan.counts != "iteration":
+        return f"{_count(schedule.iterations, plan.counts)}; scheduled options at some of them:"
     text = f"{run_length(schedule.iterations, schedule.epoch_length)}, {_count(schedule.updates or 0, 'update')}"
     return f"{text}; scheduled options at some iterations:" if schedule.curves else f"{text}; nothing is scheduled."
 
@@ -135,19 +186,41 @@ def run_length(iterations: int, epoch_length: int | None) -> str:
 
 
 def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
+    first, _, rest = what.partition(" ")
+    several = f"{first}s {rest}".rstrip()
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {several}"
+
+
+def _sketches(plan: Plan) -> Iterator[Sketch]:
+    """A sketch for each option and shape; groups that differ by a factor alone have one shape."""
+    shapes: dict[tuple[str, tuple[float, ...]], list[Curve]] = {}
+    for curve in plan.schedule.curves:
+        highest = max(curve.values)
+        shape = tuple(round(value / highest, 4) if highest else 0.0 for value in curve.values)
+        shapes.setdefault((curve.option, shape), []).append(curve)
+    options = [option for option, _ in shapes]
+    for (option, _), curves in itertools.islice(shapes.items(), MOST_SKETCHES):
+        tallest = max(curves, key=lambda curve: max(curve.values))
+        several = f", {len(curves)} groups" if len(curves) > 1 else ""
+        name = option if options.count(option) == 1 else f"{option} of group {_group_name(tallest, plan)}"
+        yield Sketch(f"{name}{several}", tallest.values, number(max(tallest.values)), f"{plan.schedule.iterations:,}")
+
+
+def _group_name(curve: Curve, plan: Plan) -> str:
+    return f"{curve.optimizer} {curve.group}" if len(plan.optimizers) > 1 else str(curve.group)
 
 
 def _schedule_table(plan: Plan) -> Table:
     schedule = plan.schedule
     curves = _distinct(plan)
     table = Table(box=None, pad_edge=False, show_edge=False)
-    for heading in ("iteration", "epoch", *curves):
+    epochs = ("epoch",) if schedule.epoch_length else ()
+    for heading in (plan.counts.split()[0], *epochs, *curves):
         table.add_column(heading, justify="right", no_wrap=True)
     for row in _rows(list(curves.values()), len(schedule.at)):
         iteration = schedule.at[row]
-        epoch = str(iteration // schedule.epoch_length + 1) if schedule.epoch_length else ""
-        table.add_row(str(iteration + 1), epoch, *(number(values[row]) for values in curves.values()))
+        epoch = [f"{iteration // schedule.epoch_length + 1:,}"] if schedule.epoch_length else []
+        table.add_row(f"{iteration + 1:,}", *epoch, *(number(values[row]) for values in curves.values()))
     return table
 
 

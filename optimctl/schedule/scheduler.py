@@ -250,6 +250,7 @@ class Part:
     def __init__(self, target: Target, schedules: Sequence[Placed], run: RunLength) -> None:
         self.target = target
         self.schedules = schedules
+        self.length = run
         self.clock = Clock(run.epoch_length, run.accumulative_counts)
         self.tracks = list(_tracks(target, schedules))
         self.counts_updates = any(placed.unit == "update" for placed in schedules)
@@ -328,6 +329,16 @@ class ParamSchedulers:
     def schedules(self) -> dict[str, list[Placed]]:
         """The schedules of each optimizer, in the order of the job; a single optimizer is called ``default``."""
         return {name: list(part.schedules) for name, part in self._parts.items()}
+
+    @property
+    def length(self) -> RunLength:
+        """The run that they were placed in, as far as it is known."""
+        return self._each[0].length
+
+    @property
+    def parts(self) -> Mapping[str, Part]:
+        """Each optimizer with its schedules, its tracks and its clock, by its name."""
+        return self._parts
 
     def after_iteration(self, updates: int | None = None) -> None:
         """One iteration is done: write the values of the next.

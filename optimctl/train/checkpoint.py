@@ -1,4 +1,18 @@
-"""Checkpoints: tensors and plain values only, so that they load without unpickling code; each whole or not there at all."""
+"""Checkpoints: tensors and plain values only, so that they load without unpickling code; each whole or not there at all.
+
+What is in one, by its keys:
+
+* ``format``: 1.
+* ``model``: the trained weights, as the model's ``state_dict``.
+* ``averaged``: only where a hook, such as ``EMA``, has begun to average: the same names, with the averages in place of the trained
+  weights. Validation and ``best`` are about these, and ``load_from`` and exports take them.
+* ``optimizers``: the state of each optim wrapper by name (``default`` where there is one), keyed by the parameters' names.
+* ``schedules``, ``progress``, ``random``: how far the run is, and its generators.
+* ``hooks``: what each hook remembers, by its name.
+* ``metrics``, ``best``: as in ``summary.json``.
+
+A run goes on from ``model``; a tensor that stands under several keys, as an average does, is in the file once.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +26,7 @@ import numpy as np
 import torch
 
 from optimctl.errors import RunFailed
+from optimctl.weights import why_unreadable
 
 FORMAT = 1
 
@@ -46,8 +61,8 @@ def load_checkpoint(file: Path) -> dict[str, Any]:
     try:
         state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise RunFailed(f"{file} cannot be read as a checkpoint: {error}") from error
-    if state.get("format") != FORMAT:
+        raise RunFailed(f"{file} cannot be read as a checkpoint: {why_unreadable(error)}") from error
+    if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise RunFailed(f"{file} is not a checkpoint of this version of optimctl")
     return state
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -17,10 +17,11 @@ from torch import Tensor, nn
 
 from optimctl.data import one_pass, stream, to_device
 from optimctl.errors import RunFailed, nearest
+from optimctl.optim.loss import total_loss
 from optimctl.optim.multi import by_name
+from optimctl.train.averages import averaged_state, weights_in
 from optimctl.train.checkpoint import checkpoint_name, keep_newest, random_state, restore_random_state, save_checkpoint
 from optimctl.train.hooks import Hooks
-from optimctl.train.task import total_loss
 
 if TYPE_CHECKING:
     from optimctl.assemble import Assembly
@@ -51,7 +52,7 @@ class Run:
         self.iterations: int = _present(length.iterations)
         self.epoch_length: int = _present(length.epoch_length)
         self.val_interval: int = _present(job.train_cfg).val_interval
-        self.hooks = Hooks([*assembly.hooks, *hooks])
+        self.hooks = Hooks(assembly.hooks, hooks)
         self.forward_model: nn.Module = torch.compile(self.model) if job.job.compile else self.model  # type: ignore[assignment]
         self.iteration = 0
         """Iterations done."""
@@ -62,10 +63,16 @@ class Run:
         self.best: dict[str, Any] | None = None
         self.stop_signal: int | None = None
         """A signal that asked the run to end after the iteration that is going on."""
+        self.stop_reason: str | None = None
+        """Why the run ends before its length is reached, though nothing went wrong."""
+        self.failed = False
+        """Whether an error has ended the run."""
         self.seconds_before = 0.0
         self._started = time.monotonic()
         self._losses: list[Tensor | Mapping[str, Any]] = []
         self._saved_at = -1
+        self._epoch_is_due = False
+        """Whether the epoch's iterations are done and its validation is not: a signal came in between."""
         self._random: Mapping[str, Any] | None = None
         self._best_rule = self._read_best_rule()
 
@@ -85,16 +92,19 @@ class Run:
         return self.seconds_before + time.monotonic() - self._started
 
     def train(self) -> None:
-        """Go on to the end of the run, or of the iteration in which a signal arrives."""
+        """Go on to the end of the run, or of the iteration in which a signal arrives or a hook stops the run."""
         self._started = time.monotonic()
         self.wrapper.initialize_count_status(self.model, self.iteration, self.iterations)
         self.batches = self._batches()
-        self.hooks.call("before_run", self)
         try:
-            while self.iteration < self.iterations and self.stop_signal is None:
+            self.hooks.call("before_run", self)
+            if self._epoch_is_due:
+                self._end_due_epoch()
+            while self.iteration < self.iterations and not self._is_told_to_end:
                 self._epoch()
             self._finish()
         except BaseException:
+            self.failed = True
             with suppress(Exception):  # what ended the run is told, not what came of it
                 self.hooks.end(self)
             raise
@@ -105,9 +115,9 @@ class Run:
         self.wrapper.initialize_count_status(self.model, self.iteration, self.iterations)
         batches = stream(_present(self.assembly.train_loader), self.job.job.seed)
         self.set_training(True)
-        self.hooks.call("before_run", self)
         seconds = []
         try:
+            self.hooks.call("before_run", self)
             for _ in range(min(iterations, self.iterations)):
                 start = time.perf_counter()
                 self._iteration(next(batches))
@@ -117,21 +127,45 @@ class Run:
             self.hooks.end(self)
         return seconds
 
+    def stop(self, reason: str) -> None:
+        """End the run in good order after the iteration that is going on: it is completed, and ``reason`` is told.
+
+        The epoch ends there too, with its validation and a checkpoint. A run that is at its end, or was stopped, goes its way.
+        """
+        if self.stop_reason is None and self.iteration < self.iterations:
+            self.stop_reason = reason
+
+    def ending(self) -> str:
+        """Where and why the run was stopped, as a sentence."""
+        return f"stopped after {self.iteration} of {self.iterations} iterations: {self.stop_reason}"
+
+    @property
+    def _is_told_to_end(self) -> bool:
+        return self.stop_signal is not None or self.stop_reason is not None
+
     def validate(self, most: int | None = None) -> dict[str, float]:
         """The metrics over the validation data, or over its first ``most`` batches."""
         self.hooks.call("before_validation", self)
-        self.set_training(False)
         sums: dict[str, Any] = {}
         counts: dict[str, int] = {}
-        with torch.no_grad():
+        with self.evaluation(), torch.no_grad():
             for number, batch in enumerate(one_pass(_present(self.assembly.val_loader), self.job.job.seed, 0), 1):
                 for name, (total, count) in _sums(self.task.evaluate(self.forward_model, self._moved(batch))):
                     sums[name] = sums.get(name, 0.0) + total
                     counts[name] = counts.get(name, 0) + count
                 if number == most or self.stop_signal is not None:
                     break
-        self.set_training(True)
         return {name: float(total) / max(1, counts[name]) for name, total in sums.items()}
+
+    @contextmanager
+    def evaluation(self) -> Iterator[None]:
+        """The model is evaluated inside, with the averaged weights where a hook brings some; training goes on after."""
+        self.set_training(False)
+        try:
+            with weights_in(self.model, self.hooks.averaged(self)):
+                yield
+        finally:
+            self.set_training(True)
 
     def set_training(self, training: bool) -> None:
         """Switch the model, and an optimizer that asks for it, between training and evaluation."""
@@ -157,12 +191,15 @@ class Run:
         return file
 
     def state_dict(self) -> dict[str, Any]:
-        """All that a resumed run needs, as tensors and plain values."""
+        """All that a resumed run needs, as tensors and plain values; the keys are those of a checkpoint."""
+        averages = self.hooks.averaged(self)
         return {
             "model": self.model.state_dict(),
+            **({"averaged": averaged_state(self.model, averages)} if averages else {}),
+            "hooks": self.hooks.state_dict(self),
             "optimizers": {name: wrapper.state_dict() for name, wrapper in self.wrappers.items()},
             "schedules": self.schedules.state_dict(),
-            "progress": {"iteration": self.iteration, "seconds": self.seconds},
+            "progress": {"iteration": self.iteration, "epoch_is_due": self._epoch_is_due, "seconds": self.seconds},
             "random": random_state(),
             "metrics": self.metrics,
             "best": self.best,
@@ -174,7 +211,9 @@ class Run:
         for name, wrapper in self.wrappers.items():
             wrapper.load_state_dict(state["optimizers"][name])
         self.schedules.load_state_dict(state["schedules"])
+        self.hooks.load_state_dict(state.get("hooks", {}))
         self.iteration = int(state["progress"]["iteration"])
+        self._epoch_is_due = bool(state["progress"].get("epoch_is_due", False))
         self.seconds_before = float(state["progress"]["seconds"])
         self.metrics, self.best = dict(state["metrics"]), state["best"]
         self._random = state["random"]
@@ -190,11 +229,19 @@ class Run:
         end = min((self.iteration // self.epoch_length + 1) * self.epoch_length, self.iterations)
         self.set_training(True)
         self.hooks.call("before_epoch", self)
-        while self.iteration < end and self.stop_signal is None:
+        while self.iteration < end and not self._is_told_to_end:
             self._iteration(next(self.batches))
-        if self.iteration == end:
+        if self.iteration == end or self.stop_signal is None:
             self.hooks.call("after_epoch", self)
             self._after_epoch()
+
+    def _end_due_epoch(self) -> None:
+        """Validate what a signal has left to the resumed run, with the random numbers that it would have had."""
+        if self._random is not None:
+            restore_random_state(self._random)
+        self._after_epoch()
+        if self._random is not None:
+            self._random = random_state()
 
     def _iteration(self, batch: Any) -> None:
         hooks = self.hooks.methods
@@ -279,18 +326,21 @@ class Run:
         return what if len(self.wrappers) == 1 else f"{name}.{what}"
 
     def _after_epoch(self) -> None:
-        last = self.iteration == self.iterations
+        last = self.iteration == self.iterations or self.stop_reason is not None
         validates = self.assembly.val_loader is not None and (last or self.epoch % self.val_interval == 0)
-        if validates:
-            self._validate_and_record()
+        self._epoch_is_due = validates
+        if validates and not self._validate_and_record():
+            return
+        self._epoch_is_due = False
         self.schedules.after_epoch(self.metrics if validates else None)
         if last or self.epoch % self.job.checkpoint.interval == 0 or self._is_best_now():
             self.save()
 
-    def _validate_and_record(self) -> None:
+    def _validate_and_record(self) -> bool:
+        """Whether the validation was done: where a signal has cut it off, its part of the data says nothing."""
         metrics = self.validate()
         if self.stop_signal is not None:
-            return  # a part of the data says nothing
+            return False
         if not metrics:
             raise RunFailed("the validation data gave no batch")
         self.metrics = metrics
@@ -298,10 +348,13 @@ class Run:
         own = {"iteration": self.iteration, "epoch": self.epoch, "split": "val"}
         self._write({**own, **self.metrics, **own})
         self.hooks.call("after_validation", self)
+        return True
 
     def _finish(self) -> None:
-        if self.stop_signal is not None and self._saved_at != self.iteration:
+        if self._is_told_to_end and self._saved_at != self.iteration:
             self.save()
+        if self.stop_reason is not None and self.folder is not None:
+            self.folder.log(self.ending())
 
     def _write(self, record: Record) -> None:
         self.record = record

@@ -22,6 +22,7 @@ from optimctl.assemble import Assembly, assemble
 from optimctl.data import batches_in
 from optimctl.errors import OptimctlError, RunFailed, RunInterrupted, is_ours, raised_text
 from optimctl.job.named import answering, plugin_tables, put_type
+from optimctl.train.curves import draw_curves
 from optimctl.train.folder import RunFolder
 from optimctl.train.loop import Run
 
@@ -82,6 +83,7 @@ def carry_out(run: Run, folder: RunFolder) -> None:
             _fail(run, folder, error)
     finally:
         folder.write_summary(summary(run, status))
+        draw_curves(run, folder, status)
         folder.close()
     if run.stop_signal is not None:
         name = signal.Signals(run.stop_signal).name
@@ -114,6 +116,7 @@ def summary(run: Run, status: str) -> dict[str, Any]:
         "seconds": round(run.seconds, 3),
         "metrics": run.metrics,
         "best": run.best,
+        "stopped": run.stop_reason,
     }
 
 

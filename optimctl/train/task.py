@@ -10,12 +10,17 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
+from pydantic import BaseModel, model_validator
 from torch import Tensor, nn
 
-from optimctl.errors import JobError, RunFailed, listing, nearest, raised_text
+from optimctl.errors import JobError, Problem, RunFailed, listing, nearest, raised_text
+from optimctl.optim.loss import total_loss
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 Sums = dict[str, tuple[Any, int]]
 """For each metric its sum over a batch, and the number of samples behind it."""
@@ -75,11 +80,21 @@ class Supervised:
         JobError: No such loss or metric, or the loss refuses its arguments.
     """
 
+    class Arguments(BaseModel):
+        """What a job can tell the task, checked before there is a model."""
+
+        loss: str | dict[str, Any] = "MSELoss"
+        metrics: list[str] = []
+
+        @model_validator(mode="after")
+        def _are_known(self) -> Self:
+            _read(self.loss, self.metrics)
+            return self
+
     def __init__(self, loss: str | Mapping[str, Any] = "MSELoss", metrics: Sequence[str] = ()) -> None:
         if isinstance(metrics, str):
             raise JobError.single(("metrics",), f'must be an array, as ["{metrics}"]', "wrong-type")
-        self.criterion = _criterion(loss)
-        self.metrics = {name: _metric(name, index) for index, name in enumerate(metrics)}
+        self.criterion, self.metrics = _read(loss, metrics)
 
     @property
     def metric_rules(self) -> dict[str, str]:
@@ -159,28 +174,23 @@ class ModelLoss:
         return {"loss": (total * samples, samples)}
 
 
-def total_loss(loss: Any) -> Tensor:
-    """What to go backward from: a tensor itself, or the sum of the entries of a dict whose names contain "loss".
-
-    Raises:
-        RunFailed: It is neither.
-    """
-    if isinstance(loss, Tensor) and loss.numel() == 1:
-        return loss
-    named = {name: value for name, value in loss.items() if "loss" in str(name)} if isinstance(loss, Mapping) else {}
-    odd = next((name for name, value in named.items() if not isinstance(value, Tensor) or value.numel() != 1), None)
-    if odd is not None:
-        raise RunFailed(f"a task's losses are tensors of one number; '{odd}' is {_told_value(named[odd])}")
-    parts = list(named.values())
-    if not parts:
-        told = f"a dict with {listing(loss)}" if isinstance(loss, Mapping) else _told_value(loss)
-        raise RunFailed(f'a task\'s loss is a tensor, or a dict with tensors named like "loss"; this is {told}')
-    total: Tensor = sum(parts[1:], parts[0])
-    return total
-
-
-def _told_value(value: Any) -> str:
-    return f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+def _read(loss: str | Mapping[str, Any], metrics: Sequence[str]) -> tuple[Any, dict[str, Metric]]:
+    """The loss, and the metrics by name; all that is wrong with them is raised together."""
+    problems: list[Problem] = []
+    criterion = None
+    known: dict[str, Metric] = {}
+    try:
+        criterion = _criterion(loss)
+    except JobError as error:
+        problems += error.problems
+    for index, name in enumerate(metrics):
+        try:
+            known[name] = _metric(name, index)
+        except JobError as error:
+            problems += error.problems
+    if problems:
+        raise JobError(problems)
+    return criterion, known
 
 
 def _criterion(loss: str | Mapping[str, Any]) -> Any:
@@ -202,9 +212,8 @@ def _criterion(loss: str | Mapping[str, Any]) -> Any:
     if arguments.get("reduction") == "none":
         raise JobError.single(("loss", "reduction"), "a loss is one number; take this out", "wrong-value")
     dtype = torch.get_default_dtype()  # an integer stands for a float
-    tensors = {k: torch.tensor(v, dtype=dtype) if isinstance(v, list) else v for k, v in arguments.items()}
     try:
-        return kind(**tensors)
+        return kind(**{k: torch.tensor(v, dtype=dtype) if isinstance(v, list) else v for k, v in arguments.items()})
     except (TypeError, ValueError, RuntimeError) as error:
         raise JobError.single(
             ("loss",), f"torch.nn.{name} refuses its arguments: {raised_text(error)}", "plugin-raised"

@@ -36,14 +36,23 @@ def test_run_prints_the_folder_and_nothing_else_to_stdout(capsys: Captured) -> N
 
 DRY = """\
 blobs: MLP, 195 parameters in 4 tensors, all trainable, on cpu
+Memory: 2.285 KiB, beside activations (weights 780 bytes, gradients 780 bytes, optimizer state 780 bytes)
 
-SGD (optimctl), fused, 11 updates, one every 2 iterations, gradients clipped to a norm of 1, 780 bytes of state. \
-2 groups before any schedule:
-group  tensors  parameters   lr  weight_decay  momentum  names
-    0        2         176  0.1             0       0.9  1.weight, 3.weight
-    1        2          19  0.2             0       0.9  1.bias, 3.bias
+SGD (optimctl), fused, 11 updates, one every 2 iterations, gradients clipped to a norm of 1, 780 bytes of state. 2 groups before any schedule:
+All groups: momentum 0.9.
+group  tensors  parameters   lr  weight_decay  names
+    0        2         176  0.1             0  1.weight, 3.weight
+    1        2          19  0.2             0  1.bias, 3.bias
 
 21 iterations in 3 epochs of 7, 11 updates; scheduled options at some iterations:
+
+lr, 2 groups
+0.2           ▁▁▁█████████
+           ▂▂▂█████████████████████████████████
+        ▂▂▂████████████████████████████████████
+  0 ▃▃▃▃████████████████████████████████████████████████████████████
+    1                                                             21
+
 iteration  epoch  lr of group 0  lr of group 1
         1      1           0.01           0.02
         3      1          0.055           0.11
@@ -60,10 +69,15 @@ iteration  epoch  lr of group 0  lr of group 1
        19      3          0.025           0.05
        21      3          0.025           0.05
 
-warning: --set optim_wrapper.paramwise_cfg.custom_keys.hed.lr_mult=2: optim_wrapper.paramwise_cfg.custom_keys.hed: \
-no parameter's name contains 'hed'; its parts are '1' and '3' [rule-matches-nothing]
+warning: --set optim_wrapper.paramwise_cfg.custom_keys.hed.lr_mult=2: optim_wrapper.paramwise_cfg.custom_keys.hed: no parameter's name contains 'hed'; its parts are '1' and '3' [rule-matches-nothing]
+
+note: blobs.toml:22:23: optim_wrapper.accumulative_counts: the last of 21 iterations make a window of 1 [short-last-window]
+
+note: blobs.toml:28:3: param_scheduler.0: its 5 iterations are 3 updates, as 2 batches make one [counts-iterations]
+
+note: blobs.toml:33:3: param_scheduler.1: LinearLR and CosineAnnealingLR both act from iteration 0 to 5: they multiply [schedule-overlap]
 The run would be written to runs/blobs/<date>-<time>-<id>/.
-"""
+"""  # noqa: E501
 
 
 def test_a_dry_run_shows_the_plan_and_leaves_no_file_behind(capsys: Captured) -> None:
@@ -127,6 +141,20 @@ ALONE = """\
 alone: no model
 
 4 iterations in 2 epochs of 2, 4 updates; scheduled options at some iterations:
+
+lr
+0.01 ████████████████████████████████
+     ████████████████████████████████
+     ████████████████████████████████
+   0 ████████████████████████████████▃▃▃▃▃▃▃▃▃▃▃▃▃▃▃▃▃▃▃▃▃▃▃▃▃▃▃▃▃▃▃▃
+     1                                                              4
+betas[0]
+0.9                                 ████████████████████████████████
+                                    ████████████████████████████████
+    ████████████████████████████████████████████████████████████████
+  0 ████████████████████████████████████████████████████████████████
+    1                                                              4
+
 iteration  epoch     lr  betas[0]
         1      1   0.01      0.45
         2      1   0.01      0.45

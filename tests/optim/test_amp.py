@@ -294,18 +294,18 @@ def test_the_plan_is_that_of_full_precision_and_tells_the_type(tmp_path: Path) -
         amp.optimizers[0].groups,
     )
     assert amp.optimizers[0].how == (*plain.optimizers[0].how, "forward in float16")
-    assert amp.findings == ()
+    assert amp.findings == plain.findings
 
 
 def test_the_plan_says_that_a_schedule_by_updates_waits_for_the_device(tmp_path: Path) -> None:
     schedule = 'param_scheduler=[{type="StepLR", step_size=1, by="update"}]'
-    (finding,) = make_plan(assemble(blobs(tmp_path, AMP, FLOAT16, schedule))).findings
-    assert (finding.level, finding.code) == ("note", "waits-for-device")
-    assert make_plan(assemble(blobs(tmp_path, AMP, schedule))).findings == ()
+    half = make_plan(assemble(blobs(tmp_path, AMP, FLOAT16, schedule))).findings
+    assert [(one.level, one.code) for one in half if one.code != "short-last-window"] == [("note", "waits-for-device")]
+    assert make_plan(assemble(blobs(tmp_path, AMP, schedule))).findings == half[1:]
 
 
 MISTAKES = """\
-amp.toml:23:9: optim_wrapper.dtype: must be 'float16' or 'bfloat16', not 'flaot16'; did you mean 'float16'?
+amp.toml:23:9: optim_wrapper.dtype: must be 'float16' or 'bfloat16', not the string 'flaot16'; did you mean 'float16'?
     dtype = "flaot16"
             ^
 """
@@ -322,15 +322,15 @@ def test_a_wrong_type_is_told_with_its_place(tmp_path: Path, capsys: pytest.Capt
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"dtype": "float32"}, "dtype: must be 'float16' or 'bfloat16', not 'float32'; did you mean 'float16'?"),
+        ({"dtype": "float32"}, "dtype: must be 'float16' or 'bfloat16', not the string 'float32'; did you mean 'float16'?"),
         ({"dtype": 16}, "dtype: must be 'float16' or 'bfloat16', not 16"),
-        ({"dtype": ["float16"]}, "dtype: must be 'float16' or 'bfloat16', not ['float16']; did you mean 'float16'?"),
-        ({"loss_scale": "dynamc"}, "loss_scale: must be \"dynamic\", a number above 0 or a table, not 'dynamc'"),
+        ({"dtype": ["float16"]}, "dtype: must be 'float16' or 'bfloat16', not an array"),
+        ({"loss_scale": "dynamc"}, "loss_scale: must be 'dynamic', a number or a table, not the string 'dynamc'; did you mean 'dynamic'?"),
         ({"loss_scale": 0}, 'loss_scale: must be "dynamic", a number above 0 or a table, not 0'),
         ({"loss_scale": -2.0}, 'loss_scale: must be "dynamic", a number above 0 or a table, not -2.0'),
         ({"loss_scale": float("nan")}, 'loss_scale: must be "dynamic", a number above 0 or a table, not nan'),
         ({"loss_scale": float("inf")}, 'loss_scale: must be "dynamic", a number above 0 or a table, not inf'),
-        ({"loss_scale": True}, 'loss_scale: must be "dynamic", a number above 0 or a table, not True'),
+        ({"loss_scale": True}, "loss_scale: must be 'dynamic', a number or a table, not true"),
         ({"loss_scale": {"init_scal": 2}}, "loss_scale.init_scal: GradScaler has no argument 'init_scal'; did you mean 'init_scale'?"),
         ({"loss_scale": {"init_scale": 0}}, "loss_scale.init_scale: must be a number above 0, not 0"),
         ({"loss_scale": {"growth_factor": 1}}, "loss_scale.growth_factor: must be a number above 1, not 1"),

@@ -10,6 +10,7 @@ from torch import nn
 
 from optimctl.errors import JobError
 from optimctl.optim import DefaultOptimWrapperConstructor, Options, build_optimizer
+from optimctl.testing.subject import named
 from tests.jobs import one_wrapper
 
 SGD = {"type": "SGD", "lr": 0.1, "momentum": 0.9, "weight_decay": 1e-4}
@@ -198,3 +199,17 @@ def test_mistakes_name_their_key(optimizer: dict[str, Any], paramwise: dict[str,
     with pytest.raises(JobError) as caught:
         build_optimizer(small(), optimizer, paramwise_cfg=paramwise)
     assert str(caught.value) == message
+
+
+class RateFree(torch.optim.Optimizer):
+    """Takes a learning rate for the sake of its interface, and has none in its groups."""
+
+    def __init__(self, params: Any, lr: float = 0.1) -> None:
+        super().__init__(params, {"beta": 0.9})
+
+
+def test_an_argument_that_is_no_option_of_a_group_is_no_mistake_until_a_rule_moves_it() -> None:
+    with named("optimizers", RateFree) as name:
+        assert build_optimizer(small(), {"type": name}).param_groups[0]["beta"] == 0.9
+        with pytest.raises(JobError, match="it sets the option 'lr', which RateFree does not have"):
+            build_optimizer(small(), {"type": name}, paramwise_cfg={"bias_lr_mult": 2.0})

@@ -1,6 +1,7 @@
 """A step: accumulation, clipping, and state that follows the names of parameters."""
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -97,6 +98,54 @@ def test_state_follows_the_names_into_other_groups() -> None:
         torch.testing.assert_close(split.optimizer.state[parameter]["exp_avg"], saved["state"][name]["exp_avg"])
     assert [group["lr"] for group in split.param_groups] == [0.01, 0.01, 0.005]
     assert split.updates == 1
+
+
+class Counting(torch.optim.SGD):
+    """Keeps a state under a string, as MADGRAD does, and a further key in its state dict, as optimizers over others do."""
+
+    inner = 0
+
+    def step(self, closure: Any = None) -> Any:
+        self.inner += 1
+        shared: dict[Any, Any] = self.state
+        shared["all"]["steps"] = torch.tensor(self.inner)
+        return super().step(closure)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "inner": {"steps": self.inner}}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict({key: value for key, value in state_dict.items() if key != "inner"})
+        self.inner = state_dict["inner"]["steps"]
+
+
+def test_what_an_optimizer_keeps_beside_its_parameters_is_kept() -> None:
+    model = nn.Linear(2, 1)
+    wrapper, resumed = (OptimWrapper(Counting(model.parameters(), lr=0.1, momentum=0.9)) for _ in range(2))
+    wrapper.update_params(model(torch.ones(1, 2)).sum())
+    resumed.load_state_dict(wrapper.state_dict())
+    assert isinstance(resumed.optimizer, Counting)
+    assert resumed.optimizer.state["all"]["steps"] == resumed.optimizer.inner == 1  # type: ignore[index]
+    assert resumed.optimizer.state[model.weight]["momentum_buffer"].shape == (1, 2)
+
+
+class Unguarded(torch.optim.SGD):
+    """Evaluates its closure with gradients turned off, as optimizers do that only want to know the loss."""
+
+    requires_closure = True
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> Any:
+        loss = closure()
+        super().step()
+        return loss
+
+
+def test_a_closure_has_gradients_whatever_the_optimizer_turned_off() -> None:
+    model = nn.Linear(2, 1)
+    before = model.weight.detach().clone()
+    OptimWrapper(Unguarded(model.parameters(), lr=0.1)).update_by_closure(lambda: model(torch.ones(1, 2)).sum())
+    assert not torch.equal(model.weight, before)
 
 
 def test_gradients_are_synchronized_only_where_a_window_ends() -> None:

@@ -35,6 +35,7 @@ def test_the_folder_has_what_the_contract_says(tmp_path: Path) -> None:
     assert folder.parent == Path("runs/blobs")
     assert sorted(file.name for file in folder.iterdir()) == [
         "checkpoints",
+        "curves.png",
         "environment.json",
         "job.toml",
         "log.txt",

@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from optimctl.errors import JobError, RunFailed
-from optimctl.train.task import Classification, ModelLoss, Supervised, total_loss
+from optimctl.optim.loss import total_loss
+from optimctl.train.task import Classification, ModelLoss, Supervised
 
 
 class Fixed(nn.Module):
