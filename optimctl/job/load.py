@@ -10,11 +10,15 @@ from typing import Any
 from optimctl import plugins
 from optimctl.errors import JobError, Key, Problem, key_text, nearest
 from optimctl.job.merge import Dropped, element, merge, without
+from optimctl.job.messages import MOST, most
 from optimctl.job.options import overlay, parse_options
 from optimctl.job.origins import Option, Origins, Source
 from optimctl.job.read import read_text
-from optimctl.job.schema import Job, read_inheritance, read_job
+from optimctl.job.schema import Inheritance, Job, read_inheritance, read_job
 from optimctl.job.syntax import limit_problems, parse, split_key
+
+MOST_FILES = 64
+"""Files that one job is made of."""
 
 
 def load_job(path: str | os.PathLike[str], overrides: Sequence[str] = (), unset: Sequence[str] = ()) -> Job:
@@ -48,6 +52,8 @@ class _Reader:
     sources: list[Source] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     seen: set[str] = field(default_factory=set)
+    files: int = 1
+    """How many it tried to read."""
 
     def read(self, name: str, text: str | None = None) -> _Reader:
         """Add the job's own file and its bases; what is wrong with them goes to ``problems``."""
@@ -61,18 +67,19 @@ class _Reader:
         self.seen.add(os.path.realpath(name))
         data = parse(text, name, chain)
         unchecked = Source(name, data, text, chain)
-        problems = limit_problems(data)
-        if problems:
-            raise JobError(_placed(unchecked, problems))
-        try:
-            inheritance = read_inheritance(data)
-        except JobError as error:
-            raise JobError(_placed(unchecked, error.problems)) from error
-        for index, base in enumerate(inheritance.extends):
-            key: Key = ("extends", index) if isinstance(data["extends"], list) else ("extends",)
-            self._add_base(unchecked, key, base)
+        inheritance = _inheritance(unchecked)
+        self._add_bases(unchecked, inheritance.extends)
         own = {key: value for key, value in data.items() if key not in ("extends", "unset")}
         self.sources.append(Source(name, own, text, chain, tuple(inheritance.unset)))
+
+    def _add_bases(self, source: Source, bases: Sequence[str]) -> None:
+        for index, base in enumerate(bases):
+            key: Key = ("extends", index) if isinstance(source.data["extends"], list) else ("extends",)
+            if self.files == MOST_FILES:
+                too_many = Problem(key, f"a job is made of at most {MOST_FILES} files", "too-many")
+                self.problems += _placed(source, [too_many])
+                break
+            self._add_base(source, key, base)
 
     def _add_base(self, source: Source, key: Key, base: str) -> None:
         path = os.path.normpath(os.path.join(os.path.dirname(source.name), base))  # noqa: PTH118, PTH120 - shown as it was written
@@ -81,6 +88,7 @@ class _Reader:
             cycle = Problem(key, f"a file cannot build on itself: {' extends '.join((*chain, path))}", "cycle")
             self.problems += _placed(source, [cycle])
         elif os.path.realpath(path) not in self.seen:
+            self.files += 1
             try:
                 text = read_text(path, chain)
             except JobError as error:
@@ -90,6 +98,21 @@ class _Reader:
                 self._add(path, text, chain)
             except JobError as error:
                 self.problems += error.problems
+
+
+def _inheritance(source: Source) -> Inheritance:
+    """What the top of a file says of its base; the file holds nothing that no job can hold."""
+    problems = most(limit_problems(source.data))
+    if problems:
+        raise JobError(_placed(source, problems))
+    try:
+        inheritance = read_inheritance(source.data)
+    except JobError as error:
+        raise JobError(_placed(source, error.problems)) from error
+    if len(inheritance.unset) > MOST:
+        too_many = Problem(("unset",), f"takes away at most {MOST} keys, not {len(inheritance.unset)}", "too-many")
+        raise JobError(_placed(source, [too_many]))
+    return inheritance
 
 
 def _at_extends(problem: Problem, key: Key, path: str) -> Problem:
@@ -107,6 +130,7 @@ def _resolve(reader: _Reader, overrides: Sequence[str], unset: Sequence[str], fi
     if problems:
         raise JobError(Origins(sources=tuple(reader.sources), file=file).located(problems))
     data, dropped, problems = _lay_over_each_other(reader.sources, options)
+    problems = most(problems)
     origins = Origins(data, tuple(reader.sources), options, dropped, file)
     try:
         job = read_job(data, plugins.installed())

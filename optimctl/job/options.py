@@ -34,7 +34,7 @@ def _read_set(text: str) -> Option:
     key, value_text = _split_assignment(text)
     if key is None:
         raise JobError.single((), "write KEY=VALUE, the key dotted as in train_cfg.max_iters", "bad-option")
-    value = _option_value(value_text)
+    value = option_value(value_text)
     problems = limit_problems(value, key)
     if problems:
         raise JobError(problems)
@@ -102,7 +102,7 @@ def _split_assignment(text: str) -> tuple[Key | None, str]:
     return None, ""
 
 
-def _option_value(text: str) -> Any:
+def option_value(text: str) -> Any:
     """The TOML value that a text is, or the text itself."""
     try:
         data = parse(f"value = {text}", "")

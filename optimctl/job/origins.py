@@ -31,6 +31,8 @@ AT_KEY = frozenset(
     }
 )
 """Codes of problems with a key itself; all others are shown at the key's value."""
+MORE = "more-problems"
+"""The code of the problem that stands for all that are not shown; it comes last."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,7 @@ class Origins:
         placed = [p if p.place else replace(p, place=self.place(p.key, p.code in AT_KEY)) for p in problems]
         files = [source.name for source in reversed(self.sources)]
         order = {name: index for index, name in reversed(list(enumerate([*files, *(_source(p) for p in placed)])))}
-        return sorted(placed, key=lambda problem: (order[_source(problem)], *_line_and_column(problem)))
+        return sorted(placed, key=lambda one: (one.code == MORE, order[_source(one)], *_line_and_column(one)))
 
 
 def _source(problem: Problem) -> str:

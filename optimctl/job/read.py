@@ -8,8 +8,10 @@ import stat
 
 from optimctl.errors import JobError, Place, Problem, nearest
 
-LARGEST = 2**20
-"""Bytes; a job is written by people, and a larger file is something else."""
+LARGEST = 2**18
+"""Bytes; a job is written by people, and a larger file is something else. What fits is read within a second or two."""
+
+_TOML = ".toml"
 
 
 def read_text(path: str, chain: tuple[str, ...] = ()) -> str:
@@ -24,8 +26,8 @@ def read_text(path: str, chain: tuple[str, ...] = ()) -> str:
         if not stat.S_ISREG(status.st_mode):
             raise _error(f"is {_sort_of_file(status.st_mode)}, and a job is a file", "no-file", here)
         if status.st_size > LARGEST:
-            size, most = status.st_size / 2**20, LARGEST // 2**20
-            raise _error(f"has {size:.0f} MiB; a job has at most {most} MiB", "too-large", here)
+            message = f"has {_size_text(status.st_size)}; a job has at most {_size_text(LARGEST)}"
+            raise _error(message, "too-large", here)
         with open(path, "rb") as file:  # noqa: PTH123
             content = file.read(LARGEST + 1)
     except FileNotFoundError as error:
@@ -34,6 +36,10 @@ def read_text(path: str, chain: tuple[str, ...] = ()) -> str:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise _error(f"cannot be read: {reason}", "no-file", here) from error
     return _decoded(content, here)
+
+
+def _size_text(size: int) -> str:
+    return f"{size / 2**20:.0f} MiB" if size >= 2**20 else f"{size / 2**10:.0f} KiB"
 
 
 def _sort_of_file(mode: int) -> str:
@@ -45,10 +51,10 @@ def _sort_of_file(mode: int) -> str:
 def _nearest_file(path: str) -> str:
     folder, name = os.path.split(path)
     try:
-        names = [entry.name for entry in os.scandir(folder or ".") if entry.name.endswith(".toml")]
+        stems = [entry.name.removesuffix(_TOML) for entry in os.scandir(folder or ".") if entry.name.endswith(_TOML)]
     except (OSError, ValueError):
         return ""
-    return nearest(name, names)
+    return nearest(name.removesuffix(_TOML), stems).replace("'?", f"{_TOML}'?")
 
 
 def _decoded(content: bytes, here: Place) -> str:

@@ -33,10 +33,11 @@ from pydantic import (
 
 from optimctl.errors import JobError, Key, Place, Problem, listing
 from optimctl.job.length import parse_share
-from optimctl.job.messages import problems_of, shown
+from optimctl.job.messages import problems_of
 from optimctl.job.names import scheduler_names
 from optimctl.job.origins import Origins
 from optimctl.job.table import PluginTable, Table, documented, exclusive, wrong
+from optimctl.sentences import shown
 
 if TYPE_CHECKING:
     from pydantic.json_schema import JsonSchemaValue

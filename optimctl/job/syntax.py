@@ -51,9 +51,10 @@ def limit_problems(data: Any, key: Key = ()) -> list[Problem]:
         if len(key) > DEEPEST:
             problems.append(Problem(key, f"nested deeper than {DEEPEST} levels", "too-deep"))
         elif isinstance(value, dict):
-            waiting += [((*key, name), item) for name, item in value.items()]
+            waiting += reversed([((*key, name), item) for name, item in value.items()])
         elif isinstance(value, list):
-            waiting += [((*key, index), item) for index, item in enumerate(value) if not isinstance(item, (float, str))]
+            items = [((*key, index), item) for index, item in enumerate(value) if not isinstance(item, (float, str))]
+            waiting += reversed(items)
         elif isinstance(value, int) and not -(2**63) <= value < 2**63:
             problems.append(Problem(key, "a whole number has at most 64 bits", "too-large"))
     return problems

@@ -21,7 +21,8 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from optimctl.errors import PluginError, Problem
 from optimctl.job.merge import EXCLUSIVE
-from optimctl.job.messages import shown
+from optimctl.job.messages import MOST
+from optimctl.sentences import shown
 
 if TYPE_CHECKING:
     from pydantic.json_schema import JsonSchemaValue
@@ -96,9 +97,13 @@ class PluginTable(Table):
     @field_validator("type")
     @classmethod
     def _is_known(cls, value: str, info: ValidationInfo) -> str:
-        plugins: Plugins | None = info.context.get("plugins") if info.context else None
+        context = info.context or {}
+        plugins: Plugins | None = context.get("plugins")
         if plugins is None or any(plugins.answering(cls.kind, name) for name in cls.names(value)):
             return value
+        context["unknown"] = context.get("unknown", 0) + 1
+        if context["unknown"] > MOST:  # will not be shown, and hints take time
+            raise wrong("unknown-plugin", f"no {cls.kind} are called so")
         try:
             plugins.get(cls.kind, next((name for name in cls.names(value) if name in plugins.names(cls.kind)), value))
         except PluginError as error:

@@ -120,6 +120,31 @@ def test_a_cycle() -> None:
     ]
 
 
+def test_a_job_is_made_of_so_many_files_and_no_more() -> None:
+    write(**{f"f{number}": f'extends = "f{number + 1}.toml"\n' for number in range(600)}, f600="")
+    assert problems("f0.toml") == ["f63.toml:1:11: extends: a job is made of at most 64 files"]
+    assert load_job("f540.toml").plain() == {}
+    names = [f"g{number}" for number in range(70)]
+    write(**dict.fromkeys(names, ""), job=f"extends = {[f'{name}.toml' for name in names]}\n")
+    assert problems() == ["job.toml:1:758: extends.63: a job is made of at most 64 files"]
+
+
+def test_of_many_problems_the_first_are_told() -> None:
+    write(job="[job]\n" + "".join(f"k{number} = 1\n" for number in range(700)))
+    told = problems()
+    assert len(told) == 501
+    assert told[499].startswith("job.toml:501:1: job.k499: unknown key; ")
+    assert told[500] == "job.toml: 200 more problems are not shown"
+    write(job=f"unset = {['x'] * 501}\n")
+    assert problems() == ["job.toml:1:9: unset: takes away at most 500 keys, not 501"]
+    write(job="[hooks]\n" + "".join(f"k{number} = {{}}\n" for number in range(501)))
+    assert problems()[-1] == "job.toml: 1 more problem is not shown"
+    write(job="x = [" + f"{2**64}, " * 502 + "]\n")
+    told = problems()
+    assert told[0] == "job.toml:1:6: x.0: a whole number has at most 64 bits"
+    assert told[-1] == "job.toml: 2 more problems are not shown"
+
+
 def test_what_is_wrong_with_a_base_is_told_where_it_is_named() -> None:
     write(
         job='extends = ["bsae.toml", "folder", "broken.toml", "1"]\nlog = 1 2\n'.replace("log = 1 2", ""),

@@ -44,15 +44,19 @@ def test_a_named_pipe_is_not_waited_for() -> None:
     assert refusal("pipe.toml") == "pipe.toml: is a named pipe, and a job is a file"
 
 
-@pytest.mark.skipif(not Path("/dev/null").exists(), reason="this system has no /dev/null")
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="this system has no /dev/zero")
 def test_a_device() -> None:
     assert refusal("/dev/null") == "/dev/null: is no regular file, and a job is a file"
+    assert refusal("/dev/zero") == "/dev/zero: is no regular file, and a job is a file"
 
 
 def test_too_large() -> None:
     with Path("job.toml").open("wb") as file:
         file.truncate(50 * 2**20)
-    assert refusal("job.toml") == "job.toml: has 50 MiB; a job has at most 1 MiB"
+    assert refusal("job.toml") == "job.toml: has 50 MiB; a job has at most 256 KiB"
+    with Path("job.toml").open("wb") as file:
+        file.truncate(300 * 2**10)
+    assert refusal("job.toml") == "job.toml: has 300 KiB; a job has at most 256 KiB"
     with Path("job.toml").open("wb") as file:
         file.truncate(LARGEST)
     assert len(read_text("job.toml")) == LARGEST

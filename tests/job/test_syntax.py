@@ -53,6 +53,8 @@ from optimctl.job.syntax import limit_problems, parse, split_key
         ("a.b = 1\n[a]", "2:3: not TOML: this key, or a part of it, has a value already"),
         ("a = {x = 1}\na.y = 2", "2:8: not TOML: an inline table is written in one place; nothing can be added to it"),
         ("a = " + "[" * 500, "1:69: nested deeper than 64 levels"),
+        ("a = " + "[" * 10_000 + "]" * 10_000, "1:69: nested deeper than 64 levels"),
+        ("a = " + "{a = " * 10_000 + "1" + "}" * 10_000, "1:325: nested deeper than 64 levels"),
         ("x = 1\n" + "a." * 1500 + "b = 1", "2:1: nested deeper than 64 levels"),
         ("x = 1\na = " + "9" * 5000, "2:5: a number with too many digits"),
         ("a = {b = 1,\nc = 2}", "1:12: a line break in an inline table is TOML 1.1; write the table on one line"),

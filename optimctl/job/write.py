@@ -1,0 +1,165 @@
+"""A job as text: its values, and comments beside them, laid out as a person would write them."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from optimctl.errors import Key
+
+WIDTH = 120
+"""An array that takes more goes on in the next line."""
+_BARE = re.compile(r"[A-Za-z0-9_-]+")
+_INDENT = "    "
+
+
+@dataclass(frozen=True)
+class Document:
+    """A file of a job: what it says, and what is said about it."""
+
+    data: Mapping[str, Any]
+    """Plain values of TOML."""
+    comments: Mapping[Key, str] = field(default_factory=dict)
+    """A text of one line or several, by the key that it is about: it stands above that key. Where the data has no such key, it
+    stands behind the values of the table that would have it; the comment of ``()`` opens the file."""
+
+    def text(self) -> str:
+        """The file, as TOML 1.0."""
+        return "\n".join(_Writer(self).lines()).strip("\n") + "\n"
+
+
+def toml_key(name: str) -> str:
+    """One part of a key, in quotes where it has to be."""
+    return name if _BARE.fullmatch(name) else toml_value(name)
+
+
+def toml_value(value: Any) -> str:
+    """A value as TOML, on one line."""
+    match value:
+        case bool():
+            return "true" if value else "false"
+        case str():
+            return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+        case datetime.date() | datetime.time():
+            return value.isoformat()
+        case Mapping():
+            items = ", ".join(f"{toml_key(name)} = {toml_value(item)}" for name, item in value.items())
+            return f"{{ {items} }}" if items else "{}"
+        case list() | tuple():
+            return f"[{', '.join(map(toml_value, value))}]"
+    return repr(value)
+
+
+def not_toml(value: Any, key: Key = ()) -> Iterator[tuple[Key, Any]]:
+    """What no file of a job can hold: None, say, or a whole number of more than 64 bits."""
+    match value:
+        case Mapping():
+            for name, item in value.items():
+                yield from not_toml(item, (*key, name)) if isinstance(name, str) else [((*key, str(name)), name)]
+        case list() | tuple():
+            for index, item in enumerate(value):
+                yield from not_toml(item, (*key, index))
+        case bool() | str() | float() | datetime.date() | datetime.time():
+            return
+        case int() if -(2**63) <= value < 2**63:
+            return
+        case _:
+            yield key, value
+
+
+class _Writer:
+    """Lays a document out: of each table first the values, then the comments, then the tables below it."""
+
+    def __init__(self, document: Document) -> None:
+        self.data = document.data
+        self.above: dict[Key, list[str]] = {}
+        self.within: dict[Key, list[str]] = {}
+        for key, text in document.comments.items():
+            place, is_there = _place(document.data, key)
+            (self.above if is_there else self.within).setdefault(place, []).extend(_commented(text))
+
+    def lines(self) -> Iterator[str]:
+        head = self.above.pop((), [])
+        yield from (*head, *([""] if head else []))
+        yield from self._table((), self.data)
+
+    def _table(self, key: Key, table: Mapping[str, Any]) -> Iterator[str]:
+        """The lines between the header of a table and the next header, and then all tables below."""
+        below = {name: value for name, value in table.items() if _is_below(value, (*key, name), self.within)}
+        for name, value in table.items():
+            if name not in below:
+                yield from self.above.get((*key, name), ())
+                yield from _assignment(name, value)
+        yield from self.within.get(key, ())
+        for name, value in below.items():
+            yield from self._below((*key, name), value)
+
+    def _below(self, key: Key, value: Any) -> Iterator[str]:
+        header = ".".join(toml_key(str(part)) for part in key if isinstance(part, str))
+        above = self.above.get(key, [])
+        if isinstance(value, Mapping):
+            inner = list(self._table(key, value))
+            begins_with_header = bool(inner) and not inner[0]
+            yield from ("", *above, *(() if begins_with_header and not above else (f"[{header}]",)), *inner)
+            return
+        for index, item in enumerate(value):
+            yield from ("", *above, *self.above.get((*key, index), ()), f"[[{header}]]")
+            yield from self._table((*key, index), item)
+            above = []
+
+
+def _is_below(value: Any, key: Key, within: Mapping[Key, Any]) -> bool:
+    """Whether a value has a header of its own: a table that is not empty, or an array of tables."""
+    return (isinstance(value, Mapping) and (bool(value) or key in within)) or _is_tables(value)
+
+
+def _is_tables(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) and bool(value) and all(isinstance(item, Mapping) for item in value)
+
+
+def _place(data: Any, key: Key) -> tuple[Key, bool]:
+    """Where a comment stands: above the key that is returned, if that has a line of its own; else within that table."""
+    for length, part in enumerate(key):
+        is_table = isinstance(data, Mapping)
+        if not is_table and not _is_tables(data):
+            return key[:length], True  # a part of a value
+        known = part in data if is_table else isinstance(part, int) and 0 <= part < len(data)
+        if not known:
+            return key[:length], not is_table
+        data = data[part]
+    return key, True
+
+
+def _assignment(name: str, value: Any) -> Iterator[str]:
+    line = f"{toml_key(name)} = {toml_value(value)}"
+    if len(line) <= WIDTH or not isinstance(value, (list, tuple)):
+        yield line
+        return
+    yield f"{toml_key(name)} = ["
+    yield from (_INDENT + part for part in _filled(value))
+    yield "]"
+
+
+def _filled(items: Sequence[Any]) -> Iterator[str]:
+    """The items of an array, as many in a line as have room."""
+    line = ""
+    for item in items:
+        text = f"{toml_value(item)},"
+        if line and len(line) + len(text) + 1 > WIDTH - len(_INDENT):
+            yield line
+            line = ""
+        line += f" {text}" if line else text
+    yield line
+
+
+def _commented(text: str) -> Iterator[str]:
+    for line in text.splitlines() or [""]:
+        shown = "".join(char if char.isprintable() or char == "\t" else repr(char)[1:-1] for char in line)
+        yield f"# {shown}".rstrip()
+
+
+__all__ = ["WIDTH", "Document", "not_toml", "toml_key", "toml_value"]
