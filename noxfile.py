@@ -10,7 +10,11 @@ import nox
 nox.options.default_venv_backend = "virtualenv"
 nox.options.reuse_venv = "yes"
 
-PLUGINS = ("-e", "plugins/optimctl-vision", "-e", "plugins/optimctl-example")
+PLUGINS = tuple(
+    argument
+    for name in ("optimctl-vision", "optimctl-example", "optimctl-pytorch-optimizer")
+    for argument in ("-e", f"plugins/{name}")
+)
 
 
 def install(session: nox.Session, *requirements: str) -> None:
@@ -38,6 +42,8 @@ def types(session: nox.Session) -> None:
     """Check the types, strictly; the packages are installed, since their types are what is checked against."""
     install(session, "-e", ".[test,dev]", *PLUGINS)
     session.run("mypy", *session.posargs)
+    with session.chdir("optimctl/templates/plugin"):
+        session.run("mypy")
 
 
 @nox.session

@@ -16,6 +16,8 @@ Key = tuple[str | int, ...]
 _WORKER = re.compile(
     r"Caught \w+ in DataLoader worker process.*Original Traceback \(most recent call last\):", re.DOTALL
 )
+_CLOSE = 0.6
+"""From here on a name is close to another; 1 is the same."""
 _FRAME = re.compile(r'File "(.+)", line (\d+), in (\S+)')
 
 
@@ -31,13 +33,43 @@ def _part_text(part: str | int) -> str:
 
 
 def nearest(name: str, candidates: Iterable[str]) -> str:
-    """``"; did you mean 'SGD'?"``, or nothing where no candidate is close to ``name``."""
+    """``"; did you mean 'SGD'?"``, or nothing where no candidate is close to ``name``.
+
+    Words that both end in say what sort of thing they are, and not which: ``MyOptimWrapperConstructor`` is not close to
+    ``TSMOptimWrapperConstructor``, because ``My`` is not close to ``TSM``.
+    """
+    known = {candidate.lower(): candidate for candidate in sorted(set(candidates))}
+    score, best = max(((_likeness(name, candidate), lower) for lower, candidate in known.items()), default=(0.0, ""))
+    return f"; did you mean '{known[best]}'?" if score >= _CLOSE else ""
+
+
+def _likeness(name: str, candidate: str) -> float:
+    """How much of two names is the same, from 0 to 1; 0 at once where it cannot be enough."""
+    ending = len(_common_words(name, candidate))
+    one, other = name[: len(name) - ending].lower(), candidate[: len(candidate) - ending].lower()
+    if not one or not other:  # one of them is the ending
+        one, other = name.lower(), candidate.lower()
+    short, long = sorted((one, other), key=len)
+    is_shortened = bool(ending) and len(short) >= 3 and long.startswith(short)  # `CosineLR` for `CosineAnnealingLR`
+    if 2 * len(short) < _CLOSE * (len(one) + len(other)):
+        return _CLOSE if is_shortened else 0.0
     import difflib  # only a mistake pays for it
 
-    known = sorted(set(candidates))
-    by_lower = {candidate.lower(): candidate for candidate in known}
-    close = difflib.get_close_matches(name.lower(), list(by_lower), n=1, cutoff=0.6)
-    return f"; did you mean '{by_lower[close[0]]}'?" if close else ""
+    return max(difflib.SequenceMatcher(None, other, one).ratio(), _CLOSE * is_shortened)
+
+
+def _common_words(one: str, other: str) -> str:
+    """The capitalized words that two names end in: ``LR`` of ``CosineLR`` and ``LinearLR``."""
+    length = next(
+        (i for i, (a, b) in enumerate(zip(one[::-1], other[::-1], strict=False)) if a != b), min(len(one), len(other))
+    )
+    ending = one[len(one) - length :]
+    return ending[next((i for i, char in enumerate(ending) if char.isupper()), length) :]
+
+
+def visible(text: str) -> str:
+    """Text from elsewhere, with control characters spelled out: a plugin's name cannot paint the screen."""
+    return text if text.isprintable() else "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
 def listing(names: Iterable[str], most: int = 8) -> str:
@@ -122,6 +154,22 @@ class PluginError(OptimctlError):
         return JobError.single(key, self.message, self.code)
 
 
+class CheckFailed(OptimctlError, AssertionError):
+    """A plugin that does not do what its kind promises; ``problems`` holds all that was found, each with its check as ``code``."""
+
+    exit_code = 1
+
+    def __init__(self, plugin: str, problems: Sequence[Problem]) -> None:
+        self.plugin = plugin
+        self.problems = tuple(problems)
+        super().__init__("\n".join([f"{plugin} fails:", *(f"  {one.code}: {one.message}" for one in problems)]))
+
+    @property
+    def codes(self) -> set[str]:
+        """The checks that failed."""
+        return {problem.code for problem in self.problems}
+
+
 class RunFailed(OptimctlError):
     """A run that began and could not go on: the user's code raised, the loss is not finite, the disk is full."""
 
@@ -150,12 +198,13 @@ def raised_text(error: BaseException) -> str:
 def _told_by_worker(text: str) -> str:
     """What a data-loader process raised, out of the traceback that torch makes the message."""
     frames = _FRAME.findall(text)
-    theirs = [frame for frame in frames if not _is_library(frame[0])] or frames[-1:]
+    theirs = [frame for frame in frames if not is_library(frame[0])] or frames[-1:]
     message = text.strip().splitlines()[-1]
-    return f"{message} ({_frame_text(*theirs[-1])})" if theirs else message
+    return f"{message} ({frame_text(*theirs[-1])})" if theirs else message
 
 
-def _frame_text(filename: str, line: object, function: str) -> str:
+def frame_text(filename: str, line: object, function: str) -> str:
+    """A frame, as ``train.py:41 in forward``."""
     return f"{filename.replace(chr(92), '/').rsplit('/', 1)[-1]}:{line} in {function}"
 
 
@@ -169,9 +218,9 @@ def own_frame(error: BaseException) -> str | None:
     frames = traceback.extract_tb(error.__traceback__)
     if not frames:
         return None
-    theirs = [frame for frame in frames if not _is_library(frame.filename)]
+    theirs = [frame for frame in frames if not is_library(frame.filename)]
     frame = (theirs or [frame for frame in frames if not frame.filename.startswith("<")] or frames)[-1]
-    return _frame_text(frame.filename, frame.lineno, frame.name)
+    return frame_text(frame.filename, frame.lineno, frame.name)
 
 
 def is_ours(error: BaseException) -> bool:
@@ -184,7 +233,8 @@ def is_ours(error: BaseException) -> bool:
     return _is_below(traceback.tb_frame.f_code.co_filename, "optimctl")
 
 
-def _is_library(filename: str) -> bool:
+def is_library(filename: str) -> bool:
+    """Whether a file is optimctl's, torch's or the standard library's, or none at all."""
     import sysconfig  # only an error pays for it
 
     standard = sysconfig.get_path("stdlib")

@@ -1,8 +1,8 @@
 """Plugins: what a job may name, who brings it, and how it is loaded.
 
 In this room: the kinds, ``Plugin`` (found: metadata only, nothing imported) and ``LoadedPlugin`` (its one object
-imported), ``Plugins`` (all that was found, with its conflicts) and ``call`` (run a plugin with a job's arguments). Finding
-and loading are two steps, so that a plugin that cannot be imported breaks no command that does not use it.
+imported) and ``Plugins`` (all that was found, with its conflicts, its flaws and what is disabled). Finding and loading are two
+steps, so that a plugin that cannot be imported breaks no command that does not use it.
 """
 
 from __future__ import annotations
@@ -12,13 +12,15 @@ import importlib
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from optimctl.errors import JobError, Key, PluginError, Problem, UsageError, listing, nearest, raised_text
+from optimctl.errors import JobError, Key, PluginError, UsageError, listing, nearest, raised_text, visible
 
 if TYPE_CHECKING:
     import inspect
@@ -30,8 +32,13 @@ PROJECT = "project"
 """What stands before the slash for a plugin of the user's own project."""
 PLUGINS = f"tool.{OWN}.plugins"
 """The table of a ``pyproject.toml`` that names them, kind by kind."""
+DISABLE = "OPTIMCTL_DISABLE_PLUGINS"
+"""The variable that leaves distributions out, by name or glob, with commas or spaces between."""
 OBJECT = re.compile(r"(?P<module>\w+(\.\w+)*)\s*:\s*(?P<attribute>\w+(\.\w+)*)\s*(\[.*\])?")
 """Where an object is; what stands in brackets (an extra) is of the past, and says nothing."""
+_READS_NO_METADATA = {"TORCH_DEVICE_BACKEND_AUTOLOAD": "0", "PYDANTIC_DISABLE_PLUGINS": "1"}
+_NAME = re.compile(r"[^/\s](?:[^/]*[^/\s])?")
+_FIELD = re.compile(r"^(Name|Version):[ \t]*(.*\S)", re.IGNORECASE | re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -43,6 +50,14 @@ class Kind:
     """One of them, in a sentence, with its article."""
     contract: str
     """What the object behind the entry point must be."""
+    given: int = 0
+    """How many leading arguments optimctl itself gives it; the others are the job's."""
+    supplied: tuple[str, ...] = ()
+    """Further arguments that optimctl gives, or keeps from a job, where the plugin has them."""
+    base: str = ""
+    """The class of torch, as ``module:name``, that a class of this kind derives from; unless it has one of ``methods``."""
+    methods: str = ""
+    """An expression for the names of methods, one of which a class of this kind has."""
 
     @property
     def noun(self) -> str:
@@ -53,16 +68,51 @@ class Kind:
 KINDS: Mapping[str, Kind] = {
     kind.name: kind
     for kind in (
-        Kind("optimizers", "an optimizer", "a torch.optim.Optimizer class, or a callable that returns one"),
-        Kind("optim_wrappers", "an optim wrapper", "a class called with (optimizer, **options)"),
-        Kind("constructors", "a constructor", "a class called with (optim_wrapper_cfg, paramwise_cfg=None)"),
-        Kind("schedulers", "a scheduler", "a Schedule class with maps(t, reference), or a torch LRScheduler class"),
-        Kind("models", "a model", "a callable that returns a torch.nn.Module"),
-        Kind("datasets", "a dataset", "a callable that returns a dataset or a DataLoader"),
-        Kind("tasks", "a task", "a class with loss(model, batch) and evaluate(model, batch), or train_step"),
-        Kind("hooks", "a hook", "a class with methods such as after_epoch(run)"),
-        Kind("exporters", "an exporter", "a callable that writes a job or a run in another format"),
-        Kind("importers", "an importer", "a callable that reads a job from another format"),
+        Kind(
+            "optimizers",
+            "an optimizer",
+            "a torch.optim.Optimizer class, or a callable that returns one",
+            given=1,
+            base="torch.optim:Optimizer",
+        ),
+        Kind(
+            "optim_wrappers",
+            "an optim wrapper",
+            "a class called with (optimizer, **options)",
+            given=1,
+            methods="update_params",
+        ),
+        Kind(
+            "constructors",
+            "a constructor",
+            "a class called with (optim_wrapper_cfg, paramwise_cfg=None), and then with the model",
+            given=2,
+            methods="__call__",
+        ),
+        Kind(
+            "schedulers",
+            "a scheduler",
+            "a Schedule class with maps(t, reference), or a torch LRScheduler class",
+            supplied=("length", "last_epoch"),
+            base="torch.optim.lr_scheduler:LRScheduler",
+            methods="maps|observe",
+        ),
+        Kind("models", "a model", "a callable that returns a torch.nn.Module", base="torch.nn:Module"),
+        Kind(
+            "datasets",
+            "a dataset",
+            "a callable that returns a dataset or a DataLoader",
+            methods="__getitem__|__iter__",
+        ),
+        Kind(
+            "tasks",
+            "a task",
+            "a class with loss(model, batch) and evaluate(model, batch), or train_step",
+            methods="loss|train_step",
+        ),
+        Kind("hooks", "a hook", "a class with methods such as after_epoch(run)", methods="(before|after)_.+"),
+        Kind("exporters", "an exporter", "a callable that returns a job or a run in another format", given=1),
+        Kind("importers", "an importer", "a callable that reads a job from a file of another format", given=1),
     )
 }
 
@@ -82,6 +132,23 @@ class Plugin:
     def qualified(self) -> str:
         """``distribution/Name``, which no other distribution can claim."""
         return f"{self.distribution}/{self.name}"
+
+    @property
+    def in_words(self) -> str:
+        """It in a sentence: ``the model 'Net' of vision (net:Net)``."""
+        whose = "your project" if self.distribution == PROJECT else self.distribution
+        return visible(f"the {KINDS[self.kind].noun} '{self.name}' of {whose} ({self.object})")
+
+
+@dataclass(frozen=True)
+class Flaw:
+    """What is wrong with a distribution's metadata, so that a plugin of it may be missing."""
+
+    distribution: str
+    """Its name, or its folder where that cannot be read."""
+    message: str
+    stops_others: bool = False
+    """Whether whoever reads the entry points of all distributions fails at it, as torch and pydantic do at import."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +191,9 @@ class Plugins:
 
     claims: Mapping[str, Mapping[str, tuple[Plugin, ...]]]
     project: Project | None = None
+    disabled: tuple[Plugin, ...] = ()
+    """What ``OPTIMCTL_DISABLE_PLUGINS`` leaves out; in no claim."""
+    flaws: tuple[Flaw, ...] = ()
 
     def __iter__(self) -> Iterator[Plugin]:
         """Every claim, sorted by kind, name and distribution."""
@@ -137,10 +207,10 @@ class Plugins:
 
     def answering(self, kind: str, name: str) -> Plugin | None:
         """The plugin that a bare or qualified name means; None where there is none, or several and no built-in."""
-        distribution, _, bare = name.rpartition("/")
+        distribution, bare = _split(name)
         claims = self.claims.get(kind, {}).get(bare, ())
         if distribution:
-            return next((claim for claim in claims if claim.distribution == _canonical(distribution)), None)
+            return next((claim for claim in claims if claim.distribution == distribution), None)
         own = [claim for claim in claims if claim.distribution == OWN]
         return (own or list(claims))[0] if own or len(claims) == 1 else None
 
@@ -148,17 +218,23 @@ class Plugins:
         """The plugin that a job's ``type`` means.
 
         Raises:
-            PluginError: The name is unknown, or two distributions claim it.
+            PluginError: The name is unknown or disabled, or two distributions claim it.
         """
         plugin = self.answering(kind, name)
         if plugin is not None:
             return plugin
+        one, shown = KINDS[kind].one, visible(name)
         claims = self.claims.get(kind, {}).get(name, ())
         if claims:
-            choices = " or ".join(f"'{claim.qualified}'" for claim in claims)
+            choices = " or ".join(f"'{visible(claim.qualified)}'" for claim in claims)
             raise PluginError(
-                f"several distributions bring {KINDS[kind].one} called '{name}'; write {choices}", "ambiguous-plugin"
+                f"several distributions bring {one} called '{shown}'; write {choices}", "ambiguous-plugin"
             )
+        distribution, bare = _split(name)
+        owners = [plugin.distribution for plugin in self.disabled if (plugin.kind, plugin.name) == (kind, bare)]
+        if owners and distribution in ("", *owners):
+            what = f"the {KINDS[kind].noun} '{shown}' of {listing(owners)}"
+            raise PluginError(f"{what} is left out by the variable {DISABLE}", "disabled-plugin")
         raise PluginError(self._unknown(kind, name), "unknown-plugin")
 
     def conflicts(self) -> list[tuple[Plugin, ...]]:
@@ -167,28 +243,40 @@ class Plugins:
 
     def _unknown(self, kind: str, name: str) -> str:
         """What is missing and what is there instead; unless it is a mere typing error, the lines to add follow."""
-        distribution, _, bare = name.rpartition("/")
+        distribution, bare = _split(name)
         names, claims = self.names(kind), self.claims.get(kind, {}).get(bare, ())
-        text = f"no {KINDS[kind].noun} is called '{name}'"
+        text = f"no {KINDS[kind].noun} is called '{visible(name)}'"
         if not claims and distribution in ("", OWN) and _stale_install(kind, bare):
             folder = Path(__file__).parent.parent
             return f"{text} in optimctl's metadata, which is older than its code; reinstall it: pip install -e {folder}"
         if claims:
-            return f"{text}; did you mean '{claims[0].qualified}'?"
+            return f"{text}; did you mean '{visible(claims[0].qualified)}'?"
+        there_is = f"; there is {listing(names)} (`optimctl plugins list {kind}`)" if names else "; none is installed"
         typing_error = nearest(bare, [other for other in names if abs(len(other) - len(bare)) <= 2])
         if typing_error:
-            return text + typing_error
-        near = nearest(bare, names)
-        elsewhere = [other.one for other in KINDS.values() if self.claims.get(other.name, {}).get(bare)]
-        if near:
-            text += near
-        elif elsewhere:
-            text += f", but {elsewhere[0]} is"
-        elif names:
-            text += f"; there is {listing(names)} (`optimctl plugins list {kind}`)"
-        else:
-            text += "; none is installed"
-        return f"{text}\n{self._way_out(kind, bare)}"
+            return "\n".join([text + typing_error, *self._unreadable()])
+        text += self._elsewhere(kind, bare) or nearest(bare, names) or self._almost_elsewhere(kind, bare) or there_is
+        return "\n".join([text, self._way_out(kind, bare), *self._unreadable()])
+
+    def _elsewhere(self, kind: str, name: str) -> str:
+        """That the name is one of another kind, if it is."""
+        others = (other for other in KINDS.values() if self.claims.get(other.name, {}).get(name))
+        return next((f"; {other.one} is called that, not {KINDS[kind].one}" for other in others), "")
+
+    def _almost_elsewhere(self, kind: str, name: str) -> str:
+        """The name of another kind that is meant, if it is a typing error away."""
+        for other in KINDS.values():
+            near = nearest(name, [known for known in self.names(other.name) if abs(len(known) - len(name)) <= 2])
+            if near and other.name != kind:
+                return near.replace("?", f", {other.one}?")
+        return ""
+
+    def _unreadable(self) -> list[str]:
+        """The distributions that may bring the missing name, were their metadata sound."""
+        whose = [visible(flaw.distribution) for flaw in self.flaws]
+        return (
+            [f"    something is wrong with the metadata of {listing(whose)}: `optimctl plugins check`"] if whose else []
+        )
 
     def _way_out(self, kind: str, name: str) -> str:
         where = self.project.directory / "pyproject.toml" if self.project else "the pyproject.toml of your project"
@@ -200,39 +288,145 @@ class Plugins:
         )
 
 
-def find(project: Project | None = None) -> Plugins:
-    """Every plugin on ``sys.path`` and in ``project``: reads metadata, imports nothing."""
+def find(project: Project | None = None, disabled: str = "") -> Plugins:
+    """Every plugin on ``sys.path`` and in ``project``: reads metadata, imports nothing.
+
+    Where somebody's entry points cannot be read, torch and pydantic are told, through the environment, to do without theirs: they
+    read everybody's when they are imported, and would fail at it. Hence this comes before them.
+
+    Args:
+        disabled: The distributions to leave out, as in ``OPTIMCTL_DISABLE_PLUGINS``; optimctl's own plugins stay.
+    """
+    found, flaws = _read_metadata()
+    found.update({kind_key(plugin): plugin for plugin in (project.plugins if project else ())})
+    if any(flaw.stops_others for flaw in flaws):
+        for name, value in _READS_NO_METADATA.items():
+            os.environ.setdefault(name, value)
+    patterns = disabling(disabled)
+    left_out: list[Plugin] = []
+    claims: dict[str, dict[str, tuple[Plugin, ...]]] = {}
+    for plugin in sorted(found.values(), key=attrgetter("distribution")):
+        if is_disabled(plugin.distribution, patterns):
+            left_out.append(plugin)
+        else:
+            by_name = claims.setdefault(plugin.kind, {})
+            by_name[plugin.name] = (*by_name.get(plugin.name, ()), plugin)
+    return Plugins(claims, project, tuple(left_out), flaws)
+
+
+def _read_metadata() -> tuple[dict[tuple[str, str, str], Plugin], tuple[Flaw, ...]]:
+    """What the installed distributions bring, the first copy of each, and what is wrong with them."""
     import importlib_metadata
 
     found: dict[tuple[str, str, str], Plugin] = {}
-    seen: set[str] = set()
+    flaws: set[Flaw] = set()
     for distribution in importlib_metadata.distributions():
-        for plugin in _brought_by(distribution, seen):
-            found.setdefault(kind_key(plugin), plugin)
-    for plugin in project.plugins if project else ():
-        found[kind_key(plugin)] = plugin
-    claims: dict[str, dict[str, tuple[Plugin, ...]]] = {}
-    for plugin in sorted(found.values()):
-        by_name = claims.setdefault(plugin.kind, {})
-        by_name[plugin.name] = (*by_name.get(plugin.name, ()), plugin)
-    return Plugins(claims, project)
+        for one in _brought_by(distribution):
+            if isinstance(one, Flaw):
+                flaws.add(one)
+            else:
+                found.setdefault(kind_key(one), one)
+    return found, tuple(sorted(flaws, key=attrgetter("distribution", "message")))
 
 
-def _brought_by(distribution: Any, seen: set[str]) -> list[Plugin]:
-    """The plugins of one distribution; none of one that the path has a second time, or whose metadata cannot be read."""
+def disabling(text: str) -> list[str]:
+    """The patterns in what ``OPTIMCTL_DISABLE_PLUGINS`` says."""
+    return [canonical(pattern) for pattern in re.split(r"[\s,]+", text) if pattern]
+
+
+def is_disabled(distribution: str, patterns: Sequence[str]) -> bool:
+    """Whether one of ``patterns`` leaves a distribution out, by its canonical name; optimctl itself cannot be left out."""
+    return distribution != OWN and any(fnmatchcase(distribution, pattern) for pattern in patterns)
+
+
+def _brought_by(distribution: Any) -> Iterator[Plugin | Flaw]:
+    """The plugins of one distribution; none of an older copy that stands further down the path. What is broken stops nobody."""
     try:
-        entries = [entry for entry in distribution.entry_points if entry.group.startswith(f"{OWN}.")]
-        name, version = (distribution.name, distribution.version) if entries else ("", "")
-    except Exception:  # what an uninstall left behind, or somebody else's broken file, stops nobody
-        return []
-    if not name or _canonical(name) in seen:
-        return []
-    seen.add(_canonical(name))
-    kinds = [(entry.group.removeprefix(f"{OWN}."), entry) for entry in entries]
-    return [Plugin(kind, e.name, _canonical(name), version or "", e.value) for kind, e in kinds if kind in KINDS]
+        text = distribution.read_text("entry_points.txt") or ""
+        entries = list(_entries(text)) if f"{OWN}." in text else []
+    except Exception as error:
+        yield Flaw(_name_or_folder(distribution), _unreadable("entry_points.txt", error), stops_others=True)
+        return
+    try:
+        name, version = _name_and_version(distribution) if entries else ("", "")
+    except Exception as error:  # what an uninstall left behind
+        yield Flaw(_folder(distribution), _unreadable("METADATA", error))
+        return
+    for kind, entry, place in entries if name and not _is_hidden(name, text) else ():
+        if kind in KINDS:
+            yield Plugin(kind, entry, name, version, place)
+        else:
+            hint = nearest(kind, KINDS) or f"; there is {listing(KINDS, len(KINDS))}"
+            yield Flaw(
+                name, f"its entry points stand in the group '{OWN}.{kind}', and no kind is called '{kind}'{hint}"
+            )
 
 
-def _canonical(distribution: str) -> str:
+def _entries(text: str) -> Iterator[tuple[str, str, str]]:
+    """Kind, name and object of optimctl's entry points in an ``entry_points.txt``; a third of the time that the library takes.
+
+    Raises:
+        ValueError: A line is neither a group nor an entry; what reads the whole file fails at it.
+    """
+    group = ""
+    for number, line in enumerate(map(str.strip, text.splitlines()), 1):
+        if line.startswith("[") and line.endswith("]"):
+            group = line.strip("[]")
+        elif line and not line.startswith("#"):
+            name, equals, value = line.partition("=")
+            if not equals or not group:
+                raise ValueError(f"line {number} is no entry `name = module:object` of a group")
+            if group.startswith(f"{OWN}."):
+                yield group.removeprefix(f"{OWN}."), name.strip(), value.strip()
+
+
+def _unreadable(file: str, error: Exception) -> str:
+    return f"its {file} cannot be read ({type(error).__name__}: {error}); reinstall it, or take it away"
+
+
+def _name_and_version(distribution: Any) -> tuple[str, str]:
+    """Of METADATA only the head is read: parsing the README below it takes longer than all the rest.
+
+    Raises:
+        Exception: There is no METADATA, or no name in it.
+    """
+    text = distribution.read_text("METADATA")
+    if text is None:  # an egg, or nothing at all
+        return canonical(distribution.metadata["Name"]), distribution.metadata["Version"] or ""
+    fields = {key.lower(): value for key, value in _FIELD.findall(text.partition("\n\n")[0])}
+    return canonical(fields["name"]), fields.get("version", "")
+
+
+def _name_or_folder(distribution: Any) -> str:
+    try:
+        return _name_and_version(distribution)[0]
+    except Exception:
+        return _folder(distribution)
+
+
+def _is_hidden(name: str, entry_points: str) -> bool:
+    """Whether Python would take the distribution from elsewhere: the path has another one of that name first."""
+    import importlib_metadata
+
+    try:
+        first = importlib_metadata.distribution(name)
+    except importlib_metadata.PackageNotFoundError:  # its folder has another name than its metadata
+        return False
+    return first.read_text("entry_points.txt") != entry_points
+
+
+def _folder(distribution: Any) -> str:
+    """Where the metadata lies, as far as it can be told."""
+    return str(getattr(distribution, "_path", None) or distribution.locate_file(""))
+
+
+def _split(name: str) -> tuple[str, str]:
+    """The distribution, canonical, that a name is qualified with ("" if it is bare), and the name itself."""
+    distribution, _, bare = name.rpartition("/")
+    return canonical(distribution), bare
+
+
+def canonical(distribution: str) -> str:
     """The one spelling of a distribution's name: to pip, ``My_Plugins`` and ``my-plugins`` are the same."""
     return re.sub(r"[-_.]+", "-", distribution).lower()
 
@@ -302,9 +496,9 @@ def installed() -> Plugins:
     """What this process can use, found once: the installed distributions and the project of the working directory.
 
     ``OPTIMCTL_PROJECT`` names another project; the command line's ``--project`` sets it, so that child processes see the
-    same.
+    same. ``OPTIMCTL_DISABLE_PLUGINS`` leaves distributions out.
     """
-    return find(find_project(Path.cwd(), os.environ.get("OPTIMCTL_PROJECT")))
+    return find(find_project(Path.cwd(), os.environ.get("OPTIMCTL_PROJECT")), os.environ.get(DISABLE, ""))
 
 
 def load(plugin: Plugin, project: Project | None = None) -> LoadedPlugin:
@@ -315,21 +509,45 @@ def load(plugin: Plugin, project: Project | None = None) -> LoadedPlugin:
     """
     if plugin.distribution == PROJECT and project is not None:
         project.put_on_path()
-    whose = "your project" if plugin.distribution == PROJECT else plugin.distribution
-    what = f"the {KINDS[plugin.kind].noun} '{plugin.name}' of {whose} ({plugin.object})"
-    place = OBJECT.fullmatch(plugin.object)
+    what, place = plugin.in_words, OBJECT.fullmatch(plugin.object)
+    if not _NAME.fullmatch(plugin.name) or not plugin.name.isprintable():
+        raise PluginError(f"{what} cannot be loaded: its name cannot be written in a job", "broken-plugin")
     if place is None:
         raise PluginError(f"{what} cannot be loaded: an entry point must be module:object", "broken-plugin")
     try:
         found: Any = importlib.import_module(place["module"])
         for attribute in place["attribute"].split("."):
             found = getattr(found, attribute)
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # SystemExit, and what test frameworks raise past every handler
         raise PluginError(f"{what} cannot be loaded: {_cause(plugin, error)}", "broken-plugin") from error
-    if not callable(found):
-        contract = KINDS[plugin.kind].contract
-        raise PluginError(f"{what} is of type {type(found).__name__}; it must be {contract}", "wrong-kind")
+    wrong = _misfit(KINDS[plugin.kind], found)
+    if wrong:
+        raise PluginError(f"{what} is {wrong}; it must be {KINDS[plugin.kind].contract}", "wrong-kind")
     return LoadedPlugin(plugin, found)
+
+
+def _misfit(kind: Kind, found: Any) -> str:
+    """What an object is that cannot be a plugin of a kind; nothing where it can, or nobody knows before it is called."""
+    base = _imported(kind.base)
+    if not callable(found):
+        return f"of type {type(found).__name__}"
+    if not isinstance(found, type):
+        return f"{kind.one} that is made already" if base and isinstance(found, base) else ""
+    made_by: Any = found.__new__
+    if made_by is not object.__new__:  # what it makes may be of another class
+        return ""
+    derived = base is not None and issubclass(found, base)
+    equipped = kind.methods and any(re.fullmatch(kind.methods, name) for name in dir(found))
+    anything = not kind.base and not kind.methods
+    return "" if derived or equipped or anything else f"the class {found.__name__}"
+
+
+def _imported(place: str) -> type | None:
+    """A class of torch, where it was imported: what derives from it has done so."""
+    module, _, name = place.partition(":")
+    return getattr(sys.modules.get(module), name, None)
 
 
 def _cause(plugin: Plugin, error: BaseException) -> str:
@@ -357,24 +575,6 @@ def resolve(kind: str, name: str, key: Key) -> LoadedPlugin:
         raise error.at((*key, "type")) from error
 
 
-def call(
-    loaded: LoadedPlugin, key: Key, arguments: Mapping[str, Any], *given: Any, seen_from: Key | None = None
-) -> Any:
-    """Call a plugin with what optimctl gives (``given``) and what the table at ``key`` says (``arguments``).
-
-    Args:
-        seen_from: The table that the plugin's own ``JobError`` speaks about, where that is another than its own.
-
-    Raises:
-        JobError: An argument is unknown or missing, or the plugin raised.
-    """
-    problems = argument_problems(loaded, key, arguments, len(given))
-    if problems:
-        raise JobError(problems)
-    with plugin_code(loaded, key, seen_from):
-        return loaded.object(*given, **arguments)
-
-
 @contextmanager
 def plugin_code(loaded: LoadedPlugin, key: Key, seen_from: Key | None = None) -> Iterator[None]:
     """Code of a plugin runs inside: what it raises becomes a problem at ``key``, with its own innermost frame.
@@ -387,37 +587,6 @@ def plugin_code(loaded: LoadedPlugin, key: Key, seen_from: Key | None = None) ->
         raise error.below(*(key if seen_from is None else seen_from)) from error
     except (Exception, SystemExit) as error:
         raise JobError.single(key, f"{loaded} raised {raised_text(error)}", "plugin-raised") from error
-
-
-def argument_problems(
-    loaded: LoadedPlugin, key: Key, arguments: Mapping[str, Any], given: int = 0, also: Iterable[str] = ()
-) -> list[Problem]:
-    """What is wrong with a table's arguments, held against the plugin's signature: unknown names, and missing ones.
-
-    Args:
-        given: How many leading parameters optimctl itself supplies; a table that sets one of them is told so.
-        also: Further names that the table may use, for the hint at the nearest one.
-    """
-    signature = loaded.signature
-    if signature is None:
-        return []
-    parameters = list(signature.parameters.values())
-    supplied, rest = [p.name for p in parameters[:given]], parameters[given:]
-    named = {p.name: p for p in rest if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
-    takes_any = any(p.kind is p.VAR_KEYWORD for p in rest)
-    problems = []
-    for name in arguments:
-        if name in supplied:
-            problems.append(
-                Problem((*key, name), f"optimctl itself gives {loaded} its '{name}'; take it out", "given-argument")
-            )
-        elif name not in named and not takes_any:
-            known = [*named, *also]
-            hint = nearest(name, known) or (f"; it takes {listing(known, 12)}" if known else "; it takes no arguments")
-            problems.append(Problem((*key, name), f"{loaded} has no argument '{name}'{hint}", "unknown-argument"))
-    missing = [name for name, p in named.items() if p.default is p.empty and name not in arguments]
-    problems += [Problem(key, f"{loaded} needs the argument '{name}'", "missing-argument") for name in missing]
-    return problems
 
 
 def _stale_install(kind: str, name: str) -> bool:

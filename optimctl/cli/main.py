@@ -10,25 +10,36 @@ from typing import NoReturn
 import click
 
 from optimctl import __version__
-from optimctl.cli import output
+from optimctl.cli import completion, output
+from optimctl.cli.diff import diff
+from optimctl.cli.export import export
+from optimctl.cli.find_lr import find_lr
+from optimctl.cli.importing import import_
+from optimctl.cli.init import init
 from optimctl.cli.inspect import inspect
 from optimctl.cli.options import wants_traceback
 from optimctl.cli.plugins import plugins
 from optimctl.cli.run import run
+from optimctl.cli.schema import schema
 from optimctl.cli.validate import validate
 from optimctl.errors import OptimctlError
 
 BUG = 3
 
 
-@click.group(commands=[validate, inspect, run, plugins], context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    commands=[init, validate, inspect, diff, find_lr, run, export, import_, plugins, schema],
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(__version__, message="optimctl %(version)s")
 def program() -> None:
     """Run, dry-run, inspect and export PyTorch training jobs written in TOML."""
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run the program and leave with its exit code."""
+    """Run the program and leave with its exit code, or answer the shell that completes a command line."""
+    if completion.VARIABLE in os.environ:
+        sys.exit(completion.complete(program, os.environ[completion.VARIABLE]))
     sys.exit(exit_code(list(sys.argv[1:] if arguments is None else arguments)))
 
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from optimctl.cli import output
+from optimctl.cli.completion import folders
+from optimctl.errors import UsageError
 
 if TYPE_CHECKING:
     from optimctl.job.schema import Job
@@ -48,6 +50,7 @@ def common_options(command: Command) -> Command:
             expose_value=False,
             callback=_name_project,
             is_eager=True,
+            shell_complete=folders,
             help="The folder whose pyproject.toml names your own plugins.  [default: the nearest above the working directory]",
         ),
     ):
@@ -67,12 +70,33 @@ def job_options(command: Command) -> Command:
     return command
 
 
+def run_folder(path: str) -> Path | None:
+    """The run that a path stands for, which is its folder; None where it stands for a job, which is a file.
+
+    Raises:
+        UsageError: It is the folder of something else.
+    """
+    from optimctl.train.finished import is_run, newest_run
+
+    if is_run(path):
+        return Path(path)
+    if not os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises where a name is too long
+        return None
+    newest = newest_run(Path(path))
+    hint = f"; the newest run in it is {newest}" if newest else "; a job is a file, and a run is a folder that `optimctl run` made"
+    raise UsageError(f"{path} is a folder, and not that of a run{hint}")
+
+
 def read_job(path: str, overrides: tuple[str, ...], unset: tuple[str, ...]) -> Job:
     """The job in a file, or that of a run's folder."""
+    from optimctl.plugins import installed
+
+    installed()  # before pydantic comes: see `find`
+
     from optimctl.job.load import load_job
 
-    file = Path(path)
-    job = load_job(file / "job.toml" if (file / "summary.json").is_file() else file, overrides, unset)
+    run = run_folder(path)
+    job = load_job(run / "job.toml" if run else path, overrides, unset)
     for dropped in job.dropped:
         output.say(f"note: {dropped}")
     _tell_claims(job)
@@ -93,4 +117,4 @@ def _tell_claims(job: Job) -> None:
             )
 
 
-__all__ = ["common_options", "job_options", "read_job", "wants_traceback"]
+__all__ = ["common_options", "job_options", "read_job", "run_folder", "wants_traceback"]

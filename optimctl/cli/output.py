@@ -12,23 +12,25 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
-from optimctl.errors import JobError, OptimctlError, Problem, RunFailed, key_text
+from optimctl.errors import JobError, OptimctlError, Problem, RunFailed, key_text, visible
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
+AROUND = 120
+"""Characters that are shown before and behind the place of a mistake, in a line that has more than twice as many."""
 WIDE = 1000
 """The width of a page that no terminal shows: whoever reads it cuts it himself."""
 
 
-def data(text: str) -> None:
-    """A line of the command's answer.
+def data(text: str, end: str = "\n") -> None:
+    """A line of the command's answer; with an empty ``end``, a piece of it.
 
     Raises:
         RunFailed: It cannot be written; a reader that went away is none of our business.
     """
     try:
-        click.echo(text)
+        click.echo(text + end, nl=False)
     except BrokenPipeError:
         raise
     except OSError as error:
@@ -74,19 +76,11 @@ def page(*parts: RenderableType) -> None:
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """A plain table of the command's answer."""
-    from rich.table import Table
-    from rich.text import Text
-
-    grid = Table(*headings, box=None, pad_edge=False, show_edge=False)
-    for row in rows:
-        grid.add_row(*(Text(visible(cell), overflow="fold") for cell in row))
-    page(grid)
-
-
-def visible(text: str) -> str:
-    """Text from elsewhere, with control characters spelled out: a plugin's name cannot paint the screen."""
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+    """A plain table of the command's answer, a line a row: what a terminal cannot show goes on in its next line."""
+    lines = [[visible(cell) for cell in row] for row in (headings, *rows)]
+    widths = [max(map(_cells, column)) for column in zip(*lines, strict=True)]
+    padded = ([cell + " " * (width - _cells(cell)) for cell, width in zip(line, widths, strict=True)] for line in lines)
+    data("\n".join("  ".join(line).rstrip() for line in padded))
 
 
 def error(problem: OptimctlError, *, with_traceback: bool = False) -> None:
@@ -104,16 +98,28 @@ def error(problem: OptimctlError, *, with_traceback: bool = False) -> None:
 
 def problem_text(problem: Problem) -> str:
     """A problem as a sentence; below it the line it is in, with a caret, and how the file was reached."""
-    sentence, *advice = visible_lines(str(problem)).splitlines()
+    sentence, *advice = (_cut(line) for line in visible_lines(str(problem)).splitlines())
     lines = [sentence]
     place = problem.place
     if place and place.excerpt is not None and place.column is not None:
-        before = place.excerpt[: place.column - 1]
-        lines += [f"    {visible(place.excerpt.replace(chr(9), ' '))}", "    " + " " * _cells(before) + "^"]
+        lines += _caret(place.excerpt, place.column)
     lines += advice
     if place and place.chain:
         lines.append(f"    reached through {' > '.join(place.chain)}")
     return "\n".join(lines)
+
+
+def _cut(line: str) -> str:
+    return line if len(line) <= WIDE else f"{line[: WIDE // 2]}...{line[-WIDE // 2 :]}"
+
+
+def _caret(line: str, column: int) -> list[str]:
+    """A line and a caret below its column; of a line that no terminal holds, the part around it."""
+    start = max(0, column - 1 - AROUND) if len(line) > 2 * AROUND else 0
+    before, after = line[start : column - 1], line[column - 1 : start + 2 * AROUND]
+    left, right = "..." if start else "", "..." if start + 2 * AROUND < len(line) else ""
+    before, after = left + visible(before.replace("\t", " ")), visible(after.replace("\t", " ")) + right
+    return [f"    {before}{after}", "    " + " " * _cells(before) + "^"]
 
 
 def problem_json(problem: Problem) -> dict[str, Any]:
@@ -153,3 +159,21 @@ def _cells(text: str) -> int:
     from rich.cells import cell_len
 
     return cell_len(text)
+
+
+__all__ = [
+    "WIDE",
+    "as_json",
+    "bug",
+    "console",
+    "data",
+    "error",
+    "page",
+    "plugins_at_work",
+    "problem_json",
+    "problem_text",
+    "say",
+    "table",
+    "visible",
+    "visible_lines",
+]

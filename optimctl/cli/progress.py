@@ -46,6 +46,11 @@ class Lines(Hook):
         if run.record is not None:
             output.say(record_text(run.record))
 
+    def after_run(self, run: Run) -> None:
+        """Say why the run ended early, where a hook has stopped it."""
+        if run.stop_reason is not None:
+            output.say(run.ending())
+
 
 class Bar(Hook):
     """A progress bar with loss, learning rate, speed and remaining time; validations stand above it."""
@@ -86,6 +91,8 @@ class Bar(Hook):
         """Take the bar away."""
         self.progress.update(self.bar, completed=run.iteration)
         self.progress.stop()
+        if run.stop_reason is not None:
+            output.say(run.ending())
 
 
 def trial_text(trial: Trial) -> str:
