@@ -6,11 +6,14 @@ import groups
 import loop
 import schedules
 import step
+import validate
+
+import plugins
 
 
 def main() -> None:
     """Measure all and print."""
-    for measure in (step.measure, groups.measure, schedules.measure, loop.measure):
+    for measure in (step.measure, groups.measure, schedules.measure, loop.measure, plugins.measure, validate.measure):
         for line, value in measure().items():
             print(f"| {line} | {value:.3g} |", flush=True)
 

@@ -4,20 +4,21 @@ Nothing needs to derive from them. Each ``...Plugin`` is what stands behind the 
 one of optimctl's or torch's classes, or a protocol below. An assignment holds a plugin against its contract:
 
     plugin: OptimizerPlugin = MyOptimizer
-
-Nothing calls a plugin of the kinds ``exporters`` and ``importers`` yet, so that they have no contract here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from torch import Tensor, nn
     from torch.optim import Optimizer
     from torch.utils.data import DataLoader, Dataset
 
+    from optimctl.export import Imported, Source
     from optimctl.optim.multi import OptimWrapperDict
     from optimctl.optim.wrapper import OptimWrapper
     from optimctl.schedule.curves import Schedule
@@ -138,14 +139,32 @@ class HookPlugin(Protocol):
         ...
 
 
+class ExporterPlugin(Protocol):
+    """Kind ``exporters``: gets what is exported, then what a person gives with ``--option``."""
+
+    def __call__(self, source: Source, /, *arguments: Any, **options: Any) -> str | bytes | Iterable[str]:
+        """The job, or the run, in the other format: as text, piece by piece where it is long, or as bytes."""
+        ...
+
+
+class ImporterPlugin(Protocol):
+    """Kind ``importers``: gets the file, then what a person gives with ``--option``."""
+
+    def __call__(self, file: Path, /, *arguments: Any, **options: Any) -> Imported | Iterable[Imported]:
+        """The job that the file describes; several, where it builds on other files."""
+        ...
+
+
 CONTRACTS: Mapping[str, type] = {
     "constructors": ConstructorPlugin,
     "datasets": DatasetPlugin,
+    "exporters": ExporterPlugin,
     "hooks": HookPlugin,
+    "importers": ImporterPlugin,
     "models": ModelPlugin,
     "optim_wrappers": OptimWrapperPlugin,
     "optimizers": OptimizerPlugin,
     "schedulers": SchedulePlugin,
     "tasks": TaskPlugin,
 }
-"""The contract of each kind that something calls."""
+"""The contract of each kind."""

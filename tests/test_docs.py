@@ -83,5 +83,5 @@ def test_docs_plugins_runs_from_top_to_bottom(
         elif language == "python":
             exec(compile(text, "docs/plugins.md", "exec"), scope)
             printed = capsys.readouterr().out
-    assert len(ran) == 9
+    assert len(ran) == 10
     assert len(list((tmp_path / "runs").iterdir())) == 2

@@ -5,21 +5,23 @@ from __future__ import annotations
 import inspect
 import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from optimctl import plugins
-from optimctl.errors import JobError, PluginError, Problem, UsageError
-from optimctl.plugins import KINDS, LoadedPlugin, Plugin, Plugins, argument_problems, call, find, find_project, load
+from optimctl.errors import JobError, PluginError, UsageError, visible
+from optimctl.optim import build_optim_wrapper
+from optimctl.plugins import KINDS, Plugin, Plugins, find, find_project, load
+from tests.jobs import blobs
 from tests.plugins_on_disk import Site, run_python, write_project
 
 OWN = [plugin for plugin in find() if plugin.distribution == "optimctl"]
 NET = {"models": {"Net": "net:Net"}}
-NET_MODULE = {"net": "class Net:\n    def __init__(self, width: int, depth: int = 2) -> None: ...\n"}
+NET_MODULE = {"net": "def Net(width: int, depth: int = 2): ...\n"}
 
 
 def told(kind: str, name: str, found: Plugins | None = None) -> str:
@@ -31,6 +33,12 @@ def told(kind: str, name: str, found: Plugins | None = None) -> str:
 
 def first_line(kind: str, name: str, found: Plugins | None = None) -> str:
     return told(kind, name, found).splitlines()[0]
+
+
+def clashes(found: Plugins) -> list[list[str]]:
+    """The names that are claimed twice, but for those that optimctl-pytorch-optimizer, which is installed, shares with torch."""
+    every = [[claim.qualified for claim in claims] for claims in found.conflicts()]
+    return [names for names in every if not any(name.startswith("optimctl-pytorch-optimizer/") for name in names)]
 
 
 # --- what ships with optimctl
@@ -96,7 +104,7 @@ def test_one_distribution_twice_on_the_path_is_one(site: Site, tmp_path: Path) -
     second.install("twice", NET)
     sys.path.append(str(second.folder))
     assert find().get("models", "Net").version == "2.0"
-    assert not find().conflicts()
+    assert not clashes(find())
 
 
 def test_one_distribution_spelt_in_two_ways_is_one(site: Site) -> None:
@@ -112,6 +120,114 @@ def test_what_an_uninstall_left_behind_is_no_plugin(site: Site) -> None:
     assert find().get("models", "Other").distribution == "whole"
 
 
+def test_of_two_copies_the_one_answers_that_python_imports(site: Site, tmp_path: Path) -> None:
+    older = Site(tmp_path / "older")
+    older.install("moved", {"models": {"Gone": "net:Net"}, "tasks": {"Kept": "net:Kept"}}, version="1.0")
+    older.install("emptied", NET)
+    site.install("moved", {"tasks": {"Kept": "net:Kept"}}, version="2.0")
+    site.install("emptied", {}, version="2.0")
+    sys.path.append(str(older.folder))
+    assert find().names("models") == [name for name in find().names("models") if name not in ("Gone", "Net")]
+    assert find().get("tasks", "Kept").version == "2.0"
+
+
+def test_an_editable_install_is_one_with_the_folder_it_was_made_from(site: Site, tmp_path: Path) -> None:
+    site.install("my-nets", NET)
+    egg = tmp_path / "checkout" / "my_nets.egg-info"
+    egg.mkdir(parents=True)
+    (egg / "PKG-INFO").write_text("Metadata-Version: 2.1\nName: my-nets\nVersion: 1.0\n", "utf-8")
+    (egg / "entry_points.txt").write_text("[optimctl.models]\nNet = net:Net\n", "utf-8")
+    sys.path.insert(0, str(egg.parent))
+    assert [plugin.qualified for plugin in find() if plugin.name == "Net"] == ["my-nets/Net"]
+    assert find().get("models", "Net").version == "1.0"
+
+
+def test_a_process_looks_once(fresh_plugins: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    looks: list[None] = []
+
+    def counted(*given: Any) -> Plugins:
+        looks.append(None)
+        return find(*given)
+
+    monkeypatch.setattr(plugins, "find", counted)
+    job = blobs(tmp_path)
+    build_optim_wrapper(nn.Linear(2, 2), job.plain()["optim_wrapper"])
+    assert len(looks) == 1
+
+
+# --- metadata that is not as it should be
+
+
+def test_metadata_that_cannot_be_read_costs_nobody_else_anything(site: Site) -> None:
+    (site.install("no-metadata", NET) / "METADATA").unlink()
+    (site.install("no-name", NET) / "METADATA").write_text("Metadata-Version: 2.1\n", "utf-8")
+    (site.install("garbled", NET) / "entry_points.txt").write_bytes(b"[optimctl.models]\nNet\xff = net:Net\n")
+    (site.install("halved", NET) / "entry_points.txt").write_text("[optimctl.models]\nNet\n", "utf-8")
+    site.install("typo", {"model": {"Net": "net:Net"}})
+    site.install("sound", {"models": {"Other": "net:Other"}})
+    found = find()
+    assert found.get("models", "Other").distribution == "sound"
+    told_of = {Path(flaw.distribution).name: flaw.message for flaw in found.flaws}
+    assert sorted(told_of) == ["garbled", "halved", "no_metadata-1.0.dist-info", "no_name-1.0.dist-info", "typo"]
+    assert told_of["garbled"].startswith("its entry_points.txt cannot be read (UnicodeDecodeError: ")
+    assert told_of["halved"].startswith("its entry_points.txt cannot be read (")
+    assert told_of["no_metadata-1.0.dist-info"].startswith("its METADATA cannot be read (")
+    assert told_of["typo"] == (
+        "its entry points stand in the group 'optimctl.model', and no kind is called 'model'; did you mean 'models'?"
+    )
+
+
+def test_a_missing_name_may_be_that_of_a_distribution_whose_metadata_is_flawed(site: Site) -> None:
+    (site.install("halved", NET) / "entry_points.txt").write_text("[optimctl.models]\nNet\n", "utf-8")
+    assert told("models", "halved/Net").splitlines()[-1] == (
+        "    something is wrong with the metadata of 'halved': `optimctl plugins check`"
+    )
+
+
+@pytest.mark.parametrize("name", ["\x1b[31mNet", "Net\x07", "sla/sh"])
+def test_a_name_that_no_job_can_write_is_no_plugin_to_load(site: Site, name: str) -> None:
+    site.install("painted", {"models": {name: "net:Net"}, "tasks": {"Task": "net:Task"}})
+    (plugin,) = (plugin for plugin in find() if plugin.distribution == "painted" and plugin.kind == "models")
+    with pytest.raises(PluginError) as caught:
+        load(plugin)
+    assert str(caught.value) == (
+        f"the model '{visible(name)}' of painted (net:Net) cannot be loaded: its name cannot be written in a job"
+    )
+    assert find().get("tasks", "Task").distribution == "painted"
+
+
+# --- what is left out
+
+
+def test_distributions_can_be_left_out(site: Site, fresh_plugins: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("my-nets", "your-nets", "others"):
+        site.install(name, {"models": {name: "net:Net"}}, {"net": "raise OSError"})
+    monkeypatch.setenv("OPTIMCTL_DISABLE_PLUGINS", "My_Nets,  your* nobody")
+    found = plugins.installed()
+    assert {"my-nets", "your-nets", "others"} & set(found.names("models")) == {"others"}
+    for name in ("my-nets", "my-nets/my-nets", "My.Nets/my-nets"):
+        assert told("models", name, found) == (
+            f"the model '{name}' of 'my-nets' is left out by the variable OPTIMCTL_DISABLE_PLUGINS"
+        )
+    assert first_line("models", "other/my-nets", found).startswith("no model is called 'other/my-nets'")
+    assert "net" not in sys.modules
+
+
+def test_what_is_left_out_claims_nothing(site: Site) -> None:
+    site.install("one", NET)
+    site.install("two", NET)
+    assert find(None, "one").get("models", "Net").distribution == "two"
+    assert not clashes(find(None, "one"))
+
+
+def test_optimctls_own_plugins_cannot_be_left_out(tmp_path: Path) -> None:
+    project = find_project(write_project(tmp_path, TABLE))
+    found = find(project, "optimctl *")
+    assert [plugin for plugin in found if plugin.distribution != "optimctl"] == []
+    assert found.get("optimizers", "SGD").distribution == "optimctl"
+    assert "project/Net" in [plugin.qualified for plugin in found.disabled]
+
+
 # --- two claims to a name
 
 
@@ -123,12 +239,12 @@ def test_two_distributions_with_one_name_are_an_error_that_shows_both(site: Site
         told("models", "Net", found) == "several distributions bring a model called 'Net'; write 'one/Net' or 'two/Net'"
     )
     assert found.get("models", "two/Net").distribution == "two"
-    assert [[claim.qualified for claim in claims] for claims in found.conflicts()] == [["one/Net", "two/Net"]]
+    assert clashes(found) == [["one/Net", "two/Net"]]
 
 
 def test_the_same_name_for_two_kinds_is_no_conflict(site: Site) -> None:
     site.install("both", {"models": {"Net": "net:Net"}, "hooks": {"Net": "net:Net"}})
-    assert not find().conflicts()
+    assert not clashes(find())
     assert find().get("hooks", "Net").kind == "hooks"
 
 
@@ -137,7 +253,7 @@ def test_a_name_of_optimctl_cannot_be_taken_over(site: Site) -> None:
     found = find()
     assert found.get("optimizers", "SGD").distribution == "optimctl"
     assert found.get("optimizers", "a-taker/SGD").distribution == "a-taker"
-    assert [[claim.qualified for claim in claims] for claims in found.conflicts()] == [["a-taker/SGD", "optimctl/SGD"]]
+    assert clashes(found) == [["a-taker/SGD", "optimctl/SGD"]]
 
 
 # --- unknown names
@@ -150,8 +266,22 @@ def test_a_name_of_optimctl_cannot_be_taken_over(site: Site) -> None:
         ("optimizers", "adamw", "no optimizer is called 'adamw'; did you mean 'AdamW'?"),
         ("optimizers", "optimctl/SDG", "no optimizer is called 'optimctl/SDG'; did you mean 'SGD'?"),
         ("optimizers", "elsewhere/SGD", "no optimizer is called 'elsewhere/SGD'; did you mean 'optimctl/SGD'?"),
-        ("optim_wrappers", "SGD", "no optim wrapper is called 'SGD', but an optimizer is"),
-        ("tasks", "optimctl/LinearLR", "no task is called 'optimctl/LinearLR', but a scheduler is"),
+        (
+            "optim_wrappers",
+            "SGD",
+            "no optim wrapper is called 'SGD'; an optimizer is called that, not an optim wrapper",
+        ),
+        (
+            "optimizers",
+            "optimctl/LinearLR",
+            "no optimizer is called 'optimctl/LinearLR'; a scheduler is called that, not an optimizer",
+        ),
+        (
+            "optimizers",
+            "ConsineAnnealingLR",
+            "no optimizer is called 'ConsineAnnealingLR'; did you mean 'CosineAnnealingLR', a scheduler?",
+        ),
+        ("optimizers", "SGD\n", "no optimizer is called 'SGD\\n'; did you mean 'SGD'?"),
     ],
 )
 def test_an_unknown_name_is_answered_with_what_is_there(kind: str, name: str, message: str) -> None:
@@ -225,7 +355,7 @@ def test_the_lines_to_add_are_a_project(tmp_path: Path) -> None:
 )
 def test_a_plugin_that_cannot_be_loaded_names_its_distribution(site: Site, place: str, source: str, cause: str) -> None:
     site.install("broken", {"models": {"Net": place}}, {"net": source})
-    site.install("sound", {"models": {"Other": "sound_net:Other"}}, {"sound_net": "class Other: ..."})
+    site.install("sound", {"models": {"Other": "sound_net:Other"}}, {"sound_net": "def Other(): ..."})
     found = find()
     with pytest.raises(PluginError) as caught:
         load(found.get("models", "Net"))
@@ -246,6 +376,52 @@ def test_what_cannot_be_called_is_told_what_its_kind_asks_for(site: Site) -> Non
     assert caught.value.code == "wrong-kind"
 
 
+@pytest.mark.parametrize(
+    ("kind", "source", "what"),
+    [
+        ("optimizers", "class Part: ...", "is the class Part"),
+        ("optimizers", "from torch.nn import Linear as Part", "is the class Linear"),
+        ("optim_wrappers", "class Part: ...", "is the class Part"),
+        ("constructors", "class Part: ...", "is the class Part"),
+        ("schedulers", "class Part: ...", "is the class Part"),
+        ("schedulers", "from torch.optim import SGD as Part", "is the class SGD"),
+        ("schedulers", "from torch.optim.lr_scheduler import StepLR as Part", None),
+        ("models", "from torch.optim import SGD as Part", "is the class SGD"),
+        ("models", "from torch.nn import Linear\nPart = Linear(2, 2)", "is a model that is made already"),
+        ("models", "from torch.nn import Linear as Part", None),
+        ("models", "def Part(): ...", None),
+        ("models", "class Part:\n    def __new__(cls): ...", None),
+        ("datasets", "class Part: ...", "is the class Part"),
+        ("datasets", "class Part:\n    def __iter__(self): ...", None),
+        ("tasks", "class Part:\n    def evaluate(self): ...", "is the class Part"),
+        ("tasks", "class Part:\n    def train_step(self): ...", None),
+        ("hooks", "class Part:\n    def after(self): ...", "is the class Part"),
+        ("hooks", "class Part:\n    def after_epoch(self): ...", None),
+        ("exporters", "class Part: ...", None),
+        ("exporters", "Part = 'json'", "is of type str"),
+    ],
+)
+def test_a_class_of_another_kind_is_told_before_it_is_called(
+    site: Site, kind: str, source: str, what: str | None
+) -> None:
+    site.install("mixed", {kind: {"Part": "part:Part"}}, {"part": source})
+    plugin = find().get(kind, "Part")
+    if what is None:
+        assert callable(load(plugin).object)
+        return
+    with pytest.raises(PluginError) as caught:
+        load(plugin)
+    noun, contract = KINDS[kind].noun, KINDS[kind].contract
+    assert str(caught.value) == f"the {noun} 'Part' of mixed (part:Part) {what}; it must be {contract}"
+    assert caught.value.code == "wrong-kind"
+
+
+def test_what_goes_past_every_handler_is_a_broken_plugin_too(site: Site) -> None:
+    site.install("skips", NET, {"net": "class Skipped(BaseException): ...\nraise Skipped('no GPU here')"})
+    with pytest.raises(PluginError, match=r"cannot be loaded: Skipped: no GPU here \(net.py:2 in <module>\)"):
+        load(find().get("models", "Net"))
+
+
 def test_an_interrupt_is_no_broken_plugin(site: Site) -> None:
     site.install("slow", NET, {"net": "raise KeyboardInterrupt"})
     with pytest.raises(KeyboardInterrupt):
@@ -261,8 +437,8 @@ def test_loading_imports_that_object_and_no_other(site: Site) -> None:
 
 
 def test_an_object_may_be_an_attribute_of_one_and_name_an_extra(site: Site) -> None:
-    site.install("factory", {"models": {"Net": "net:Nets.small [gpu]"}}, {"net": "class Nets:\n    small = dict"})
-    assert load(find().get("models", "Net")).object is dict
+    site.install("factory", {"models": {"Net": "net:Nets.small [gpu]"}}, {"net": "class Nets:\n    small = str.lower"})
+    assert load(find().get("models", "Net")).object is str.lower
 
 
 def test_a_problem_stands_at_the_type_that_names_the_plugin(site: Site) -> None:
@@ -315,7 +491,7 @@ def test_without_a_table_there_is_no_project(tmp_path: Path) -> None:
 def test_a_projects_code_is_loaded_from_its_folder_and_its_src(
     tmp_path: Path, fresh_plugins: None, monkeypatch: pytest.MonkeyPatch, home: str
 ) -> None:
-    folder = write_project(tmp_path / "mine", TABLE, {f"{home}train": "import parts\nclass Net: ...", "parts": ""})
+    folder = write_project(tmp_path / "mine", TABLE, {f"{home}train": "import parts\ndef Net(): ...", "parts": ""})
     monkeypatch.chdir(folder)
     assert "train" not in sys.modules
     loaded = plugins.resolve("models", "Net", ("model",))
@@ -325,7 +501,7 @@ def test_a_projects_code_is_loaded_from_its_folder_and_its_src(
 
 def test_a_projects_code_goes_before_what_is_installed(site: Site, tmp_path: Path) -> None:
     site.install("other", {}, {"train": "raise RuntimeError('the wrong one')"})
-    folder = write_project(tmp_path / "mine", TABLE, {"train": "class Net: ...", "src/parts": ""})
+    folder = write_project(tmp_path / "mine", TABLE, {"train": "def Net(): ...", "src/parts": ""})
     sys.path.append(str(folder))  # an editable install has put it last
     project = find_project(folder)
     assert project is not None
@@ -339,7 +515,7 @@ def test_a_data_loaders_processes_see_the_project_too(tmp_path: Path) -> None:
     folder = write_project(
         tmp_path,
         TABLE,
-        {"train": "class Net: ...", "src/data": "def double(number: int) -> int:\n    return 2 * number\n"},
+        {"train": "def Net(): ...", "src/data": "def double(number: int) -> int:\n    return 2 * number\n"},
     )
     code = """
 import multiprocessing
@@ -408,63 +584,6 @@ def test_the_environment_names_a_project(tmp_path: Path, fresh_plugins: None, mo
     folder = write_project(tmp_path / "mine", TABLE)
     monkeypatch.setenv("OPTIMCTL_PROJECT", str(folder))
     assert plugins.installed().get("models", "Net").qualified == "project/Net"
-
-
-# --- arguments
-
-
-def loaded(item: Callable[..., Any]) -> LoadedPlugin:
-    return LoadedPlugin(Plugin("models", "Net", "parts", "1.0", "parts:Net"), item)
-
-
-def net(params: object, width: int, depth: int = 2, *, bias: bool = True) -> tuple[object, int, int, bool]:
-    return params, width, depth, bias
-
-
-def test_arguments_are_held_against_the_signature() -> None:
-    problems = argument_problems(loaded(net), ("model",), {"params": [], "widht": 3, "xyz": 0}, given=1)
-    assert problems == [
-        Problem(("model", "params"), "optimctl itself gives Net (parts) its 'params'; take it out", "given-argument"),
-        Problem(("model", "widht"), "Net (parts) has no argument 'widht'; did you mean 'width'?", "unknown-argument"),
-        Problem(
-            ("model", "xyz"),
-            "Net (parts) has no argument 'xyz'; it takes 'width', 'depth' and 'bias'",
-            "unknown-argument",
-        ),
-        Problem(("model",), "Net (parts) needs the argument 'width'", "missing-argument"),
-    ]
-
-
-def test_arguments_that_fit_are_no_problem() -> None:
-    assert not argument_problems(loaded(net), ("model",), {"width": 3, "bias": False}, given=1)
-    assert not argument_problems(loaded(lambda **anything: None), ("model",), {"width": 3})
-    assert not argument_problems(loaded(type), ("model",), {"width": 3})  # no signature to hold them against
-
-
-def test_what_takes_nothing_says_so() -> None:
-    (problem,) = argument_problems(loaded(lambda: None), ("model",), {"width": 3})
-    assert problem.message == "Net (parts) has no argument 'width'; it takes no arguments"
-
-
-def test_further_names_are_hints_too() -> None:
-    (problem,) = argument_problems(loaded(lambda: None), ("x",), {"begni": 3}, also=["begin"])
-    assert problem.message.endswith("; did you mean 'begin'?")
-
-
-def test_a_call_passes_what_is_given_and_what_the_table_says() -> None:
-    assert call(loaded(net), ("model",), {"width": 3}, "groups") == ("groups", 3, 2, True)
-    with pytest.raises(JobError) as caught:
-        call(loaded(net), ("model",), {}, "groups")
-    assert [problem.code for problem in caught.value.problems] == ["missing-argument"]
-
-
-def test_what_a_plugin_raises_is_told_with_its_own_frame(site: Site) -> None:
-    site.install("picky", NET, {"net": "def Net(width: int) -> None:\n    raise ValueError(f'too narrow: {width}')\n"})
-    with pytest.raises(JobError) as caught:
-        call(load(find().get("models", "Net")), ("model",), {"width": 1})
-    assert caught.value.problems == (
-        Problem(("model",), "Net (picky) raised ValueError: too narrow: 1 (net.py:2 in Net)", "plugin-raised"),
-    )
 
 
 # --- the kinds

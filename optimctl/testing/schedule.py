@@ -175,7 +175,7 @@ def _preview(trial: Trial, value: float) -> Floats:
 
 def _written(schedulers: ParamSchedulers, iterations: int) -> Floats:
     """What stands in the groups, iteration by iteration, shape (iterations, 2)."""
-    (part,) = schedulers._parts.values()
+    (part,) = schedulers.parts.values()
     rows = []
     for _ in range(iterations):
         rows.append([float(group["lr"]) for group in part.target.param_groups])

@@ -68,7 +68,7 @@ def run_checks(plugin: str, subject: Subject, checks: Mapping[str, Check[Subject
         try:
             problems += [Problem((), sentence, code) for sentence in check(subject)]
         except Exception as error:
-            problems.append(Problem((), told(error), code))
+            problems.append(Problem((), told(error, check.__doc__ or ""), code))
             cause = cause or error
         if problems and code in first:
             break
@@ -76,8 +76,8 @@ def run_checks(plugin: str, subject: Subject, checks: Mapping[str, Check[Subject
         raise CheckFailed(plugin.removeprefix(f"{PROJECT}/"), problems) from cause
 
 
-def told(error: Exception) -> str:
-    """What was raised, in one line: a job's problem as it is, anything else with its own innermost frame."""
+def told(error: Exception, must_hold: str) -> str:
+    """What was raised, in one line: a job's problem as it is, anything else with its own innermost frame and what was checked."""
     if isinstance(error, JobError):
         return "; ".join(str(problem) for problem in error.problems)
-    return f"it raised {raised_text(error)}"
+    return f"it raised {raised_text(error)}; what must hold: {must_hold}"
