@@ -460,7 +460,9 @@ def _misfits(wanted: JsonType, value: Any, key: Key) -> Iterator[Problem]:
 def _misfit(wanted: JsonType, value: Any, key: Key) -> Iterator[Problem]:
     """The problems of a value with one of the options of a schema."""
     if "enum" in wanted:
-        if not any(type(value) is type(choice) and value == choice for choice in wanted["enum"]):
+        if not any(
+            isinstance(value, bool) == isinstance(choice, bool) and value == choice for choice in wanted["enum"]
+        ):
             yield _wrong_choice([wanted], value, key)
     elif "type" in wanted and not _is_of(wanted["type"], value):
         yield wrong_type(key, [wanted["type"]], value)

@@ -112,7 +112,9 @@ def _read(path: str) -> tuple[dict[str, Tensor], bool]:
             KEY, "safetensors files need the package safetensors: pip install safetensors", "no-package"
         ) from error
     except Exception as error:
-        raise JobError.single(KEY, f"{path} cannot be read as weights: {why_unreadable(error)}", "bad-weights") from error
+        raise JobError.single(
+            KEY, f"{path} cannot be read as weights: {why_unreadable(error)}", "bad-weights"
+        ) from error
 
 
 def why_unreadable(error: Exception) -> str:

@@ -61,7 +61,7 @@ def distributions(modules: set[str]) -> set[str]:
     return {distribution for package in packages for distribution in whose.get(package, [])}
 
 
-@pytest.mark.parametrize("command", [["--help"], ["--version"], ["run", "--help"], ["inspect", "--help"]])
+@pytest.mark.parametrize("command", [["--help"], ["--version"], ["run", "--help"], ["inspect", "--help"], ["diff", "--help"]])
 def test_help_imports_click_and_nothing_else(command: list[str]) -> None:
     assert distributions(imported("-m", "optimctl", *command)) <= HELP
 

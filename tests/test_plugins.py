@@ -149,7 +149,7 @@ def test_a_process_looks_once(fresh_plugins: None, monkeypatch: pytest.MonkeyPat
         looks.append(None)
         return find(*given)
 
-    monkeypatch.setattr(plugins, "find", counted)
+    monkeypatch.setattr("optimctl.plugins.loading.find", counted)
     job = blobs(tmp_path)
     build_optim_wrapper(nn.Linear(2, 2), job.plain()["optim_wrapper"])
     assert len(looks) == 1

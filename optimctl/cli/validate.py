@@ -26,8 +26,10 @@ def validate(
     jobs: tuple[str, ...], with_plugins: bool, as_json: bool, overrides: tuple[str, ...], unset: tuple[str, ...]
 ) -> None:
     """Check jobs without running them: keys, values, and that the plugins they name are installed."""
-    from optimctl.errors import JobError, Problem
+    from optimctl.errors import JobError, Place, Problem, UsageError
+    from optimctl.plugins import installed
 
+    installed()  # what is wrong with the project is no job's fault
     problems: list[Problem] = []
     unchecked = 0
     for path in jobs:
@@ -38,10 +40,14 @@ def validate(
                 _check_arguments(job)
         except JobError as error:
             problems += error.problems
+        except UsageError as error:  # a folder that is no run; the other jobs are checked all the same
+            problems.append(Problem((), str(error).removeprefix(f"{path} "), "no-file", Place(path)))
         else:
             unchecked += 0 if with_plugins else count
             if not as_json:
-                output.say(f"{path}: well formed" + (f", its {_plugins(count)} checked" if with_plugins and count else ""))
+                output.say(
+                    f"{path}: well formed" + (f", its {_plugins(count)} checked" if with_plugins and count else "")
+                )
     if as_json:
         output.as_json([output.problem_json(problem) for problem in problems])
     elif unchecked:

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from optimctl.errors import Key
+from optimctl.job import names
 from optimctl.job.schema import Job
 from optimctl.job.table import PluginTable
 from optimctl.plugins import Plugin, installed
@@ -20,8 +21,7 @@ def plugin_tables(job: Job) -> Iterator[tuple[Key, PluginTable]]:
 
 def answering(table: PluginTable) -> Plugin | None:
     """The installed plugin that a table means."""
-    claims = (installed().answering(table.kind, name) for name in table.names(table.type))
-    return next((claim for claim in claims if claim is not None), None)
+    return names.answering(installed(), table.kind, table.type)
 
 
 def put_type(plain: dict[str, Any], key: Key, name: str) -> None:

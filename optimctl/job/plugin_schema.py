@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from optimctl.errors import PluginError
-from optimctl.job.names import SUFFIXES
+from optimctl.job.names import SUFFIXES, WITHOUT_EFFECT, answering, plugin_names
 from optimctl.job.table import PluginTable
 from optimctl.plugins import LoadedPlugin, Plugin, Plugins, load
 from optimctl.signatures import EMPTY, Argument, arguments, is_torch_scheduler, takes_any
@@ -23,8 +23,6 @@ Schema = dict[str, Any]
 
 SHARE: Schema = {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?%$"}
 """A share of the run, which can stand for a number of steps."""
-WITHOUT_EFFECT: Mapping[str, tuple[str, ...]] = {"schedulers": ("verbose", "last_step")}
-"""Arguments of MMEngine's classes that say nothing: accepted, and offered to nobody."""
 ANY_TYPE = ["array", "boolean", "integer", "number", "object", "string"]
 
 
@@ -50,13 +48,8 @@ class LoadedPlugins:
         return self._answering(model, names)
 
     def _answering(self, model: type[PluginTable], names: Iterable[str]) -> dict[str, Plugin]:
-        found: dict[str, Plugin] = {}
-        for name in sorted(names):
-            answers = (self.plugins.answering(model.kind, other) for other in model.names(name))
-            plugin = next((answer for answer in answers if answer is not None), None)
-            if plugin is not None:
-                found[name] = plugin
-        return found
+        answers = ((name, answering(self.plugins, model.kind, name)) for name in sorted(names))
+        return {name: plugin for name, plugin in answers if plugin is not None}
 
 
 def load_all(plugins: Plugins, kinds: Iterable[str]) -> LoadedPlugins:
@@ -78,7 +71,7 @@ def _candidates(model: type[PluginTable], names: Iterable[str]) -> set[str]:
     found = set(names)
     if model.kind != "schedulers":
         return found
-    stems = {other for name in found for other in model.names(name)}
+    stems = {other for name in found for other in plugin_names(model.kind, name)}
     return stems | {stem + suffix for stem in stems for suffix in SUFFIXES if not stem.endswith(SUFFIXES)}
 
 

@@ -34,7 +34,6 @@ from pydantic import (
 from optimctl.errors import JobError, Key, Place, Problem, listing
 from optimctl.job.length import parse_share
 from optimctl.job.messages import problems_of
-from optimctl.job.names import scheduler_names
 from optimctl.job.origins import Origins
 from optimctl.job.table import PluginTable, Table, documented, exclusive, wrong
 from optimctl.sentences import shown
@@ -618,11 +617,6 @@ class ScheduleTable(PluginTable):
         "The option of the optimizer that it moves, where the name of the schedule does not say: `lr`, `betas[1]`.",
         min_length=1,
     )
-
-    @classmethod
-    def names(cls, type_: str) -> list[str]:
-        """A scheduler under one suffix answers to all of them."""
-        return scheduler_names(type_)
 
 
 def _is_tables(value: Any) -> bool:

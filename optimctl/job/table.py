@@ -22,6 +22,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from optimctl.errors import PluginError, Problem
 from optimctl.job.merge import EXCLUSIVE
 from optimctl.job.messages import MOST
+from optimctl.job.names import answering, meant
 from optimctl.sentences import shown
 
 if TYPE_CHECKING:
@@ -89,23 +90,18 @@ class PluginTable(Table):
         """The table's other keys, as plain TOML values; the caller's own copy."""
         return copy.deepcopy(self.model_extra or {})
 
-    @classmethod
-    def names(cls, type_: str) -> list[str]:
-        """The plugins, by name, that may answer to a `type`, the first that exists wins."""
-        return [type_]
-
     @field_validator("type")
     @classmethod
     def _is_known(cls, value: str, info: ValidationInfo) -> str:
         context = info.context or {}
         plugins: Plugins | None = context.get("plugins")
-        if plugins is None or any(plugins.answering(cls.kind, name) for name in cls.names(value)):
+        if plugins is None or answering(plugins, cls.kind, value):
             return value
         context["unknown"] = context.get("unknown", 0) + 1
         if context["unknown"] > MOST:  # will not be shown, and hints take time
             raise wrong("unknown-plugin", f"no {cls.kind} are called so")
         try:
-            plugins.get(cls.kind, next((name for name in cls.names(value) if name in plugins.names(cls.kind)), value))
+            plugins.get(cls.kind, meant(plugins, cls.kind, value))
         except PluginError as error:
             raise wrong(error.code, error.message) from error
         return value

@@ -87,7 +87,7 @@ class DefaultOptimWrapperConstructor:
         walked = [met for met in walk(model) if only is None or met.name in only]
         self.sparse = maybe_sparse(walked)
         options: dict[str, Options] = {}
-        groups = _Groups(self.arguments)
+        groups = _Groups(self.rules.base)
         for met in walked:
             wanted = options[met.name] = self.options(met.name, met.parameter, met.module, met.parents)
             if wanted.frozen:

@@ -308,7 +308,8 @@ def named_state(optimizer: Optimizer) -> dict[str, Any]:
     state = {names[index]: own for index, own in plain["state"].items() if isinstance(index, int)}
     shared = {key: value for key, value in plain["state"].items() if not isinstance(key, int)}
     beside = {key: value for key, value in plain.items() if key not in ("state", "param_groups")}
-    return {"state": state, "groups": groups} | ({"shared": shared} if shared else {}) | ({"beside": beside} if beside else {})
+    further = {"shared": shared, "beside": beside}
+    return {"state": state, "groups": groups, **{key: value for key, value in further.items() if value}}
 
 
 def load_named_state(optimizer: Optimizer, saved: Mapping[str, Any]) -> None:

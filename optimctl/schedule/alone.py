@@ -12,10 +12,10 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from optimctl.errors import JobError, Problem
+from optimctl.job.names import OPTIONS
 from optimctl.schedule import CURVES, curves
 from optimctl.schedule.checks import flag, is_whole, whole, wrong
 from optimctl.schedule.curves import PlateauMemory, ReduceOnPlateau, Schedule
-from optimctl.schedule.place import OPTIONS
 from optimctl.schedule.scheduler import checked_target, find_slot, initial_base
 
 INF = 10**9
@@ -240,14 +240,15 @@ def _scaled(value: Any, factor: int) -> Any:
 
 def _classes(curve: type) -> dict[str, type[ParamScheduler]]:
     """The classes of one curve, by name: one for each option that a name can say, and one for any."""
-    text = inspect.getdoc(curve)
+    summary, _, rest = str(inspect.getdoc(curve)).partition("\n\n")
     made = {}
     for suffix in ("LR", "Momentum", "ParamScheduler"):
         option = OPTIONS[suffix]
         moved = f"``{option}``" if option else "the option ``param_name``"
         name = f"{curve.__name__}{suffix}"
-        contents = {"curve": staticmethod(curve), "option": option, "__module__": __name__}
-        made[name] = type(name, (ParamScheduler,), {**contents, "__doc__": f"{text}\n\nMoves {moved} of an optimizer."})
+        text = f"{summary}\n\nMoves {moved} of an optimizer.\n\n{rest}".rstrip()
+        contents = {"curve": staticmethod(curve), "option": option, "__module__": __name__, "__doc__": text}
+        made[name] = type(name, (ParamScheduler,), contents)
     return made
 
 

@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     Values = Floats | float
     Maps = tuple[Values, Values, Values]
 
-ZERO = 1e-100
-"""What a factor counts as that is zero when a schedule begins: the next step divides by it again."""
+ZERO = 2.0**-332
+"""What a factor counts as that is zero when a schedule begins: the next step divides by it again, and nothing is rounded."""
 NO_FACTOR = 1e-30
 """A factor below this counts as zero."""
 

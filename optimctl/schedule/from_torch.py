@@ -93,13 +93,11 @@ def _difference(probe: _Probe, value: float) -> tuple[float, float, float]:
 def adapt(scheduler: type[LRScheduler]) -> Callable[..., TorchSchedule]:
     """A function from the arguments of a torch scheduler class (without the optimizer) to a ``Schedule``.
 
-    ``last_epoch`` is not for a job to say, and ``cycle_momentum`` is off: a schedule moves one option.
+    ``cycle_momentum`` is off: a schedule moves one option.
     """
     parameters = inspect.signature(scheduler).parameters
 
     def make(**arguments: Any) -> TorchSchedule:
-        if "last_epoch" in arguments:
-            raise JobError.single(("last_epoch",), "a resumed run knows how far it got; take it out", "wrong-value")
         if issubclass(scheduler, ReduceLROnPlateau):
             message = f"{scheduler.__name__} waits for a metric; write 'ReduceOnPlateauLR' or 'ReduceLROnPlateau'"
             raise JobError.single(("type",), message, "wrong-kind")

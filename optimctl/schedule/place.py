@@ -8,7 +8,6 @@ at once; keys are relative to ``param_scheduler``: ``(0, "end")`` in a list of t
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -16,30 +15,20 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from optimctl.errors import JobError, Key, Problem
 from optimctl.job.hints import with_hint
 from optimctl.job.length import parse_share
-from optimctl.job.names import scheduler_names
-from optimctl.plugins import LoadedPlugin, argument_problems, installed, plugin_code, resolve
+from optimctl.job.names import OPTIONS, WITHOUT_EFFECT, meant, suffix_of
+from optimctl.plugins import LoadedPlugin, installed, plugin_code, resolve
 from optimctl.schedule.checks import flag, is_number, is_whole, wrong
 from optimctl.schedule.curves import ReduceOnPlateau, Schedule
+from optimctl.signatures import argument_problems, is_torch_scheduler, supplied_to, with_tuples
 
 if TYPE_CHECKING:
     from optimctl.job.schema import ScheduleTable
-    from optimctl.plugins import Plugins
 
 Unit = Literal["epoch", "iteration", "update"]
 UNITS: tuple[str, ...] = get_args(Unit)
 
-OPTIONS: Mapping[str, str | None] = {
-    "ParamScheduler": None,
-    "WeightDecay": "weight_decay",
-    "Momentum": "momentum",
-    "LR": "lr",
-}
-"""The last part of a schedule's name, and the option that it moves."""
-
 COMMON = ("type", "begin", "end", "by_epoch", "by", "convert_to_iter_based", "param_name")
 """What every table may say, whatever its schedule."""
-MMENGINE = ("verbose", "last_step")
-"""Arguments of MMEngine's classes that say nothing about the schedule; accepted, and without effect."""
 TORCH_STEPS = (
     "total_iters",
     "total_steps",
@@ -172,24 +161,6 @@ def _numbered(tables: Any) -> list[tuple[Key, ScheduleTable]]:
     return [((index,), table) for index, table in enumerate(read)] if isinstance(read, list) else [((), read)]
 
 
-def find_schedule(name: str, plugins: Plugins) -> str:
-    """The name of the plugin that the ``type`` of a table means.
-
-    A name that ends in ``LR``, ``Momentum``, ``WeightDecay`` or ``ParamScheduler`` also answers to the others, and to
-    the plugin without: ``LinearMomentum`` is the plugin ``LinearLR``, or ``Linear``. A name that nobody has stays as
-    it is.
-    """
-    if name.rpartition("/")[2] in plugins.names("schedulers"):
-        return name
-    _, *twins = scheduler_names(name)
-    return next((twin for twin in twins if plugins.answering("schedulers", twin)), name)
-
-
-def suffix_of(name: str) -> str:
-    """The part of a schedule's name that says which option it moves; empty where there is none."""
-    return next((suffix for suffix in OPTIONS if name.endswith(suffix) and name != suffix), "")
-
-
 @dataclass(frozen=True)
 class _Reader:
     """Reads one table; keys of problems are relative to it."""
@@ -205,7 +176,7 @@ class _Reader:
         name: str = self.table["type"]
         loaded = None
         try:
-            loaded = resolve("schedulers", find_schedule(name, installed()), ())
+            loaded = resolve("schedulers", meant(installed(), "schedulers", name), ())
         except JobError as error:
             problems += error.problems
         begin, end = self._read_range(problems)
@@ -317,9 +288,11 @@ class _Reader:
         before = len(problems)
         make, steps = _maker(loaded)
         supplied: dict[str, Any] = {}
-        arguments = {name: value for name, value in self.table.items() if name not in (*COMMON, *MMENGINE)}
-        if loaded.signature is not None and "length" in loaded.signature.parameters:
-            if "length" in arguments:
+        arguments = {
+            name: value for name, value in self.table.items() if name not in (*COMMON, *WITHOUT_EFFECT["schedulers"])
+        }
+        if "length" in supplied_to(loaded):
+            if arguments.pop("length", None) is not None:
                 problems.append(
                     wrong("length", "optimctl itself counts it: 'begin' and 'end' say where the schedule acts")
                 )
@@ -327,21 +300,19 @@ class _Reader:
         for name in steps:
             if name in arguments:
                 arguments[name] = self._steps(name, arguments[name], problems)
-        arguments = {**arguments, **supplied}
-        given = 1 if make is not loaded.object else 0
         problems += [
-            with_hint("schedulers", problem) for problem in argument_problems(loaded, (), arguments, given, COMMON[1:])
+            with_hint("schedulers", problem) for problem in argument_problems(loaded, (), arguments, COMMON[1:])
         ]
         if len(problems) > before:
             return None
-        return self._checked(loaded, make, arguments, problems)
+        return self._checked(loaded, make, {**arguments, **supplied}, problems)
 
     def _checked(
         self, loaded: LoadedPlugin, make: Callable[..., Any], arguments: Mapping[str, Any], problems: list[Problem]
     ) -> Any:
         try:
             with plugin_code(loaded, ()):
-                schedule = make(**arguments)
+                schedule = make(**with_tuples(loaded, arguments))
                 found = list(getattr(schedule, "problems", tuple)())
         except JobError as error:
             problems += error.problems
@@ -368,8 +339,7 @@ class _Reader:
 
 def _maker(loaded: LoadedPlugin) -> tuple[Callable[..., Any], tuple[str, ...]]:
     """How a schedule is made of its arguments, and which of them count steps."""
-    module = sys.modules.get("torch.optim.lr_scheduler")  # a class of torch's has imported it
-    if module is None or not (isinstance(loaded.object, type) and issubclass(loaded.object, module.LRScheduler)):
+    if not is_torch_scheduler(loaded.object):
         return loaded.object, tuple(getattr(loaded.object, "steps", ()))
     from optimctl.schedule.from_torch import adapt
 

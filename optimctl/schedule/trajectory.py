@@ -284,46 +284,23 @@ def _followed(sum_before: Floats | None, a: Floats, added: Values, at: Positions
 
 def _scan(a: Floats, b: Floats | None, c: Floats | None, carry: Carry) -> tuple[Floats, Floats]:
     """``scale[i] = a[i] * scale[i - 1] + c[i]`` and ``offset[i] = a[i] * offset[i - 1] + b[i]``, from ``carry``."""
-    import numpy as np
-
-    if b is None and c is None:
-        scale = np.cumprod(np.concatenate([[carry.scale], a]))[1:]
-        offset = np.cumprod(np.concatenate([[carry.offset], a]))[1:] if carry.offset else np.zeros(len(a))
-        return scale, offset
-    added = np.zeros((2, len(a)))
-    added[0], added[1] = 0.0 if c is None else c, 0.0 if b is None else b
-    scale, offset = _scan_in_columns(a, added, (carry.scale, carry.offset))
-    return scale, offset
+    return _run_on(a, c, carry.scale), _run_on(a, b, carry.offset)
 
 
-def _scan_in_columns(a: Floats, added: Floats, start: tuple[float, float]) -> Floats:
-    """``y[i] = a[i] * y[i - 1] + added[i]`` for two rows of ``added`` with the same ``a``.
+def _run_on(a: Floats, added: Floats | None, value: float) -> Floats:
+    """``y[i] = a[i] * y[i - 1] + added[i]`` from ``value``, one after the other.
 
-    The sequence is cut into columns of about equal number and length; a loop runs down all columns at once, another
-    hands the last value of each column to the next.
+    A script that does so too has the same values, to the last bit: that is what ``export python`` writes.
     """
     import numpy as np
 
-    count = len(a)
-    height = max(int(count**0.5) // 2, 1)
-    width = -(-count // height)
-    rows = np.zeros((3, width * height))
-    rows[2] = 1.0
-    rows[:2, :count], rows[2, :count] = added, a
-    # Down the columns: the two sums, and the product of the factors; the last needs nothing added.
-    total = np.ascontiguousarray(rows.reshape(3, width, height).transpose(2, 0, 1))
-    for row, factor in enumerate(total[1:, 2].copy(), start=1):
-        total[row, 2] = 0.0
-        total[row] += factor * total[row - 1]
-    starts = np.empty((2, width))
-    products = total[-1, 2].tolist()
-    for row in range(2):
-        value = start[row]
-        for column, (product, rest) in enumerate(zip(products, total[-1, row].tolist(), strict=True)):
-            starts[row, column] = value
-            value = product * value + rest
-    values: Floats = (total[:, :2] + total[:, 2:] * starts).transpose(1, 2, 0).reshape(2, -1)[:, :count]
-    return values
+    if added is None:
+        return np.cumprod(np.concatenate([[value], a]))[1:] if value else np.zeros(len(a))
+    values = []
+    for factor, more in zip(a.tolist(), added.tolist(), strict=True):
+        value = factor * value + more
+        values.append(value)
+    return np.asarray(values)
 
 
 def _spread(axis: Steps, count: int) -> Any:

@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from optimctl.job.names import meant
 from optimctl.plugins import installed, load
-from optimctl.schedule.place import Placed, RunLength, find_schedule, read_schedules
+from optimctl.schedule.place import Placed, RunLength, read_schedules
 from optimctl.schedule.scheduler import ParamSchedulers, build_param_schedulers
 from optimctl.schedule.trajectory import preview_param_schedulers
 from optimctl.testing.subject import Check, named, run_checks
@@ -45,7 +46,7 @@ def check_schedule(schedule: Any, **arguments: Any) -> None:
         PluginError: No plugin has that name.
         UsageError: It is no schedule at all.
     """
-    known = find_schedule(schedule, installed()) if isinstance(schedule, str) else schedule
+    known = meant(installed(), "schedulers", schedule) if isinstance(schedule, str) else schedule
     with named("schedulers", known) as name:
         run_checks(name, Trial(name, arguments), CHECKS, first=("builds", "maps"))
 

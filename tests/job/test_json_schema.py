@@ -20,9 +20,7 @@ from jsonschema import Draft7Validator
 from optimctl.errors import JobError, Key
 from optimctl.job.json_schema import _any_but, job_schema, load_for_schema, schema_of, schema_text
 from optimctl.job.load import parse_job
-from optimctl.job.plugin_schema import WITHOUT_EFFECT
 from optimctl.plugins import Plugins, find
-from optimctl.schedule.place import MMENGINE
 from tests.job.conftest import claims
 from tests.job.corpus import BAD_JOBS
 from tests.job.test_bad_jobs import GOOD, LINES, PLUGINS, SNIPPETS, keys, replaced
@@ -424,10 +422,6 @@ def test_a_scheduler_is_offered_under_every_suffix_and_refused_under_none() -> N
     checked = arguments(installed_schema(), "ScheduleTable", "LinearMomentum")
     assert checked["title"] == "optimctl/LinearLR"
     assert checked["properties"]["start_factor"]["type"] == "number"
-
-
-def test_what_is_accepted_without_effect_is_what_the_schedules_accept() -> None:
-    assert WITHOUT_EFFECT == {"schedulers": MMENGINE}
 
 
 PARTS = '''

@@ -393,7 +393,7 @@ def test_the_plan_shows_each_part_and_points_to_its_lines() -> None:
 def test_a_rule_of_a_route_that_matches_nothing_is_told_at_its_line() -> None:
     keys = "[optim_wrapper.constructor.routes.paramwise_cfg.custom_keys]\n'5.wait' = { lr_mult = 2.0 }\n"
     plan = make_plan(assemble(routed(text=ROUTED.replace("[[param_scheduler]]", keys + "[[param_scheduler]]", 1))))
-    finding, *_ = plan.findings
+    (finding,) = (one for one in plan.findings if one.code == "rule-matches-nothing")
     assert finding.key == ("optim_wrapper", "constructor", "routes", 1, "paramwise_cfg", "custom_keys", "5.wait")
     assert finding.message == "no parameter's name contains '5.wait'; did you mean '5.weight'?"
 

@@ -247,6 +247,9 @@ class Broken:
     def __init__(self):
         raise ValueError("no such thing")
 
+    def maps(self, t, reference):
+        return 1.0, 0.0, 0.0
+
 def nothing():
     return 3
 """
