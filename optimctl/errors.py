@@ -53,6 +53,8 @@ def _likeness(name: str, candidate: str) -> float:
     is_shortened = bool(ending) and len(short) >= 3 and long.startswith(short)  # `CosineLR` for `CosineAnnealingLR`
     if 2 * len(short) < _CLOSE * (len(one) + len(other)):
         return _CLOSE if is_shortened else 0.0
+    if sorted(one) == sorted(other):  # letters that changed places: `Adma` is `Adam`, though `Adamax` has it whole
+        return 1.0
     import difflib  # only a mistake pays for it
 
     return max(difflib.SequenceMatcher(None, other, one).ratio(), _CLOSE * is_shortened)

@@ -21,6 +21,7 @@ KEYS = ["bias_decay_mult", "max_epochs", "max_iters", "norm_decay_mult"]
     ("name", "candidates", "meant"),
     [
         ("SDG", OPTIMIZERS, "SGD"),
+        ("Adma", ["Adam", "Adamax"], "Adam"),
         ("adamw", OPTIMIZERS, "AdamW"),
         ("AdamWW", OPTIMIZERS, "AdamW"),
         ("Lion", OPTIMIZERS, None),

@@ -47,6 +47,13 @@ def plugin_names(context: click.Context, _: click.Parameter, incomplete: str) ->
     return _items(sorted(name for name in names if name.lower().startswith(incomplete.lower())))
 
 
+def kind_names(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """The kinds of plugins."""
+    from optimctl.plugins import KINDS
+
+    return _items(kind for kind in KINDS if kind.startswith(incomplete))
+
+
 def distribution_names(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """The distributions that bring plugins."""
     from optimctl.plugins import installed

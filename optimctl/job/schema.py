@@ -171,7 +171,7 @@ _NEEDS_WORKERS = ("prefetch_factor", "persistent_workers", "multiprocessing_cont
 
 
 def _workers_for_their_options(data: Mapping[str, Any]) -> Iterator[Problem]:
-    """Options of worker processes, which torch refuses where there is none."""
+    """Options of worker processes need ``num_workers``: torch refuses them where there is none."""
     if data.get("num_workers", 0) == 0:
         for name in _NEEDS_WORKERS:
             if data.get(name) and isinstance(data[name], (int, float, str)):
@@ -215,7 +215,7 @@ class DataLoaderTable(Table):
 
 
 def _has_a_length(data: Mapping[str, Any]) -> Iterator[Problem]:
-    """A run ends after a number of epochs or of iterations."""
+    """One of ``max_epochs`` and ``max_iters`` is needed: a run has an end."""
     if "max_epochs" not in data and "max_iters" not in data:
         yield Problem((), "needs `max_epochs` or `max_iters`", "missing-key")
 
@@ -242,7 +242,7 @@ class TrainTable(Table):
 
 
 def _belongs_to_the_wrapper(data: Mapping[str, Any]) -> Iterator[Problem]:
-    """Keys of ``optim_wrapper`` that were written after the header ``[optim_wrapper.optimizer]``."""
+    """Keys of ``optim_wrapper`` stand above the header ``[optim_wrapper.optimizer]``; what follows it is the optimizer's."""
     for name in ("accumulative_counts", "constructor", "paramwise_cfg", "clip_grad"):
         if name in data and (name != "clip_grad" or isinstance(data[name], dict)):
             yield Problem((name,), "", "unknown-key")
@@ -388,7 +388,7 @@ class ParamwiseCfg(Table):
 
 
 def _says_what_it_takes(data: Mapping[str, Any]) -> Iterator[Problem]:
-    """A route without a condition would take every parameter, and the rest nothing."""
+    """A route has a condition: without one it would take every parameter, and leave the others none."""
     if not data:
         yield Problem((), f"say what the route takes: a table of {listing(MatchTable.model_fields)}", "missing-key")
 
@@ -421,7 +421,7 @@ class RouteTable(Table):
 
 
 def _has_a_route(data: Mapping[str, Any]) -> Iterator[Problem]:
-    """Without a route there is one optimizer, and nothing to construct."""
+    """There is at least one route: without any there is one optimizer, and nothing to construct."""
     if data.get("routes", []) == []:
         yield Problem((), "there is no route; add [[optim_wrapper.constructor.routes]]", "missing-key")
 
@@ -725,7 +725,7 @@ class Job(Table):
     val_dataloader: DataLoaderTable | None = documented(
         None, "The data to validate on, every `train_cfg.val_interval`."
     )
-    test_dataloader: DataLoaderTable | None = documented(None, "The data that `optimctl evaluate` uses.")
+    test_dataloader: DataLoaderTable | None = documented(None, "The data to test on, once all is trained.")
     train_cfg: TrainTable | None = documented(None, "How long a run is.")
     optim_wrapper: OptimWrapperForm | None = documented(
         None, "The optimizer and how a step is taken; several by name, where each key is a table with an `optimizer`."

@@ -187,7 +187,7 @@ def _last_open_bracket(text: str, end: int) -> int | None:
 
 _TOKEN = re.compile(
     r'"""(?:[^\\]|\\.)*?"""+|\'\'\'.*?\'\'\'+|"(?:[^"\\\n]|\\.)*"|\'[^\'\n]*\'|#[^\n]*|[\[\]{}]|\n|,(?=\s*\})'
-    r"|(?<![\d:-])\d\d:\d\d(?![\d:])|\b\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(?!:)",
+    r"|(?<![\d:+-])\d\d:\d\d(?![\d:])|\b\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(?!:)",
     re.DOTALL,
 )
 _MAYBE_NEWER = re.compile(r"\{|\\[ex]|\d:\d\d")

@@ -81,15 +81,16 @@ class _Writer:
         for key, text in document.comments.items():
             place, is_there = _place(document.data, key)
             (self.above if is_there else self.within).setdefault(place, []).extend(_commented(text))
+        places = (*self.above, *((*place, "") for place in self.within))
+        self.spoken_in = {place[:length] for place in places for length in range(len(place))}
 
     def lines(self) -> Iterator[str]:
-        head = self.above.pop((), [])
-        yield from (*head, *([""] if head else []))
-        yield from self._table((), self.data)
+        head, rest = self.above.pop((), []), list(self._table((), self.data))
+        yield from (*head, *([""] if rest and rest[0] else []), *rest)
 
     def _table(self, key: Key, table: Mapping[str, Any]) -> Iterator[str]:
         """The lines between the header of a table and the next header, and then all tables below."""
-        below = {name: value for name, value in table.items() if _is_below(value, (*key, name), self.within)}
+        below = {name: value for name, value in table.items() if self._is_below(value, (*key, name))}
         for name, value in table.items():
             if name not in below:
                 yield from self.above.get((*key, name), ())
@@ -98,23 +99,31 @@ class _Writer:
         for name, value in below.items():
             yield from self._below((*key, name), value)
 
+    def _is_below(self, value: Any, key: Key) -> bool:
+        """Whether a value has a header of its own: a table that says something, or an array of tables.
+
+        A table of one value, deep inside, stays on its line: `backbone = { lr_mult = 0.1 }`.
+        """
+        if not isinstance(value, Mapping):
+            return _is_tables(value)
+        fits = len(key) > 2 and len(value) == 1 and len(toml_key(str(key[-1]))) + len(toml_value(value)) + 3 <= WIDTH
+        on_one_line = not value or (fits and not any(isinstance(one, (Mapping, list, tuple)) for one in value.values()))
+        return key in self.spoken_in or not on_one_line
+
     def _below(self, key: Key, value: Any) -> Iterator[str]:
         header = ".".join(toml_key(str(part)) for part in key if isinstance(part, str))
         above = self.above.get(key, [])
         if isinstance(value, Mapping):
             inner = list(self._table(key, value))
-            begins_with_header = bool(inner) and not inner[0]
-            yield from ("", *above, *(() if begins_with_header and not above else (f"[{header}]",)), *inner)
+            needs_header = (
+                above or not inner or inner[0]
+            )  # a table that holds tables alone is there with the first of them
+            yield from ("", *above, f"[{header}]", *inner) if needs_header else inner
             return
         for index, item in enumerate(value):
             yield from ("", *above, *self.above.get((*key, index), ()), f"[[{header}]]")
             yield from self._table((*key, index), item)
             above = []
-
-
-def _is_below(value: Any, key: Key, within: Mapping[Key, Any]) -> bool:
-    """Whether a value has a header of its own: a table that is not empty, or an array of tables."""
-    return (isinstance(value, Mapping) and (bool(value) or key in within)) or _is_tables(value)
 
 
 def _is_tables(value: Any) -> bool:

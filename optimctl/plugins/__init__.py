@@ -8,7 +8,7 @@ no command that does not use it.
 from __future__ import annotations
 
 from optimctl.plugins.found import DISABLE, OBJECT, PLUGINS, PROJECT, Flaw, Plugin, Plugins, canonical
-from optimctl.plugins.kinds import KINDS, OWN, Kind
+from optimctl.plugins.kinds import KINDS, OWN, Kind, no_such_kind
 from optimctl.plugins.loading import LoadedPlugin, installed, load, plugin_code, resolve
 from optimctl.plugins.metadata import disabling, find, is_disabled
 from optimctl.plugins.project import Project, find_project
@@ -33,6 +33,7 @@ __all__ = [
     "installed",
     "is_disabled",
     "load",
+    "no_such_kind",
     "plugin_code",
     "resolve",
 ]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from optimctl.errors import listing, nearest, visible
+
 OWN = "optimctl"
 """The distribution whose names nobody can take over."""
 
@@ -85,4 +87,10 @@ KINDS: Mapping[str, Kind] = {
 }
 
 
-__all__ = ["KINDS", "OWN", "Kind"]
+def no_such_kind(name: str) -> str:
+    """``no kind is called 'model'``, and what is meant, or what there is."""
+    hint = nearest(name, KINDS) or f"; there is {listing(KINDS, len(KINDS))}"
+    return f"no kind is called '{visible(name)}'{hint}"
+
+
+__all__ = ["KINDS", "OWN", "Kind", "no_such_kind"]

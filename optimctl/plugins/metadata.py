@@ -9,9 +9,8 @@ from fnmatch import fnmatchcase
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-from optimctl.errors import listing, nearest
 from optimctl.plugins.found import Flaw, Plugin, Plugins, canonical
-from optimctl.plugins.kinds import KINDS, OWN
+from optimctl.plugins.kinds import KINDS, OWN, no_such_kind
 
 if TYPE_CHECKING:
     from optimctl.plugins.project import Project
@@ -88,10 +87,7 @@ def _brought_by(distribution: Any) -> Iterator[Plugin | Flaw]:
         if kind in KINDS:
             yield Plugin(kind, entry, name, version, place)
         else:
-            hint = nearest(kind, KINDS) or f"; there is {listing(KINDS, len(KINDS))}"
-            yield Flaw(
-                name, f"its entry points stand in the group '{OWN}.{kind}', and no kind is called '{kind}'{hint}"
-            )
+            yield Flaw(name, f"its entry points stand in the group '{OWN}.{kind}', and {no_such_kind(kind)}")
 
 
 def _entries(text: str) -> Iterator[tuple[str, str, str]]:

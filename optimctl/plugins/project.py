@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from optimctl.errors import UsageError, listing, nearest
+from optimctl.errors import UsageError, nearest
 from optimctl.plugins.found import OBJECT, PLUGINS, PROJECT, Plugin
-from optimctl.plugins.kinds import KINDS, OWN
+from optimctl.plugins.kinds import KINDS, OWN, no_such_kind
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,7 @@ def _read_project(folder: Path) -> Project | None:
 def _project_plugins(file: Path, tables: Any) -> Iterator[Plugin]:
     for kind, entries in _table(file, PLUGINS, tables).items():
         if kind not in KINDS:
-            hint = nearest(kind, KINDS) or f"; there is {listing(KINDS, len(KINDS))}"
-            raise UsageError(f"{file}: {PLUGINS}.{kind}: no kind is called '{kind}'{hint}")
+            raise UsageError(f"{file}: {PLUGINS}.{kind}: {no_such_kind(kind)}")
         for name, value in _table(file, f"{PLUGINS}.{kind}", entries).items():
             if not isinstance(value, str) or not OBJECT.fullmatch(value):
                 wanted = f'write {name} = "module:{name}"'

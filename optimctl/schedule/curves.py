@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from optimctl.errors import JobError, Problem
 from optimctl.schedule.checks import each, flag, is_number, number, one_of, whole, wrong
@@ -69,6 +69,9 @@ class Constant:
 
     At ``t = 0`` the value is multiplied by ``factor``, at ``t = length - 1`` divided by it. A range of one step has only
     the first, and keeps the factor for ever, as in MMEngine.
+
+    Args:
+        factor: What the value is multiplied by, 0 or more.
     """
 
     factor: float = 1.0 / 3
@@ -100,6 +103,11 @@ class CosineAnnealing:
     reached just after the last step; a shorter one lets the value rise again, as in MMEngine. With ``r`` the ratio of
     the cosine terms at ``t`` and ``t - 1`` the map is ``(r, (1 - r) * floor)``; where the term at ``t - 1`` is zero,
     ``value + k * (base - floor)`` with ``k = sin(pi / 2 T_max)^2``.
+
+    Args:
+        T_max: Steps of the half cosine; default: ``end - begin``.
+        eta_min: The floor, in the unit of the option; default: 0.
+        eta_min_ratio: The floor as a share of the base, in place of ``eta_min``.
     """
 
     T_max: float | None = None
@@ -136,6 +144,12 @@ class CosineRestart:
 
     Period ``k`` takes ``periods[k]`` steps from ``restart_weights[k] * base`` down to the floor (``eta_min``, or
     ``eta_min_ratio * base``). After the last period the value stays.
+
+    Args:
+        periods: Steps of each period, 1 or more.
+        restart_weights: The share of the base that each period starts from; as many as ``periods``.
+        eta_min: The floor, in the unit of the option; default: 0.
+        eta_min_ratio: The floor as a share of the base, in place of ``eta_min``.
     """
 
     periods: Sequence[int]
@@ -177,7 +191,11 @@ class CosineRestart:
 
 @dataclass(frozen=True)
 class Exponential:
-    """The value is multiplied by ``gamma`` at every step but the first: ``value(t) = start * gamma^t``."""
+    """The value is multiplied by ``gamma`` at every step but the first: ``value(t) = start * gamma^t``.
+
+    Args:
+        gamma: The factor of a step, 0 or more.
+    """
 
     gamma: float
 
@@ -199,6 +217,9 @@ class InverseSqrt:
     The schedule of transformers (https://arxiv.org/abs/1706.03762) after its warm-up: put a ``LinearLR`` of
     ``timescale`` steps before it, and let it begin where that ends. With ``timescale`` equal to the steps of the
     warm-up it is the inverse square root schedule of Hugging Face's ``transformers``.
+
+    Args:
+        timescale: Steps, 1 or more; after three times as many the value is halved.
     """
 
     timescale: int
@@ -218,6 +239,10 @@ class Linear:
     """A straight line of factors, from ``start_factor`` at ``t = 0`` to ``end_factor`` at ``t = length - 1``.
 
     A range of one step has only its start, and stays at ``start_factor`` for ever, as in MMEngine.
+
+    Args:
+        start_factor: What the value is multiplied by at the first step, 0 or more.
+        end_factor: What it is multiplied by at the last step, and from then on; 0 or more.
     """
 
     start_factor: float = 1.0 / 3
@@ -240,7 +265,12 @@ class Linear:
 
 @dataclass(frozen=True)
 class MultiStep:
-    """The value is multiplied by ``gamma`` at each milestone; one that is named twice counts twice, in any order."""
+    """The value is multiplied by ``gamma`` at each milestone; one that is named twice counts twice, in any order.
+
+    Args:
+        milestones: Steps, counted from ``begin``.
+        gamma: The factor at each milestone, 0 or more.
+    """
 
     milestones: Sequence[int]
     gamma: float = 0.1
@@ -265,16 +295,24 @@ class MultiStep:
 class OneCycle:
     """Up to ``eta_max`` and down again (https://arxiv.org/abs/1708.07120), over ``total_steps``.
 
-    ``total_steps`` is ``end - begin`` by default. From ``eta_max / div_factor`` up in ``pct_start`` of the steps, then
-    down to that divided by ``final_div_factor``; with ``three_phase`` first back to the start as fast as it rose.
-    ``anneal_strategy`` is ``"cos"`` or ``"linear"``. The values are absolute: a group whose base is a share of the
-    job's value gets that share of them. After ``total_steps`` the value stays.
+    From ``eta_max / div_factor`` up in ``pct_start`` of the steps, then down to that divided by ``final_div_factor``;
+    with ``three_phase`` first back to the start as fast as it rose. The values are absolute: a group whose base is a
+    share of the job's value gets that share of them. After ``total_steps`` the value stays.
+
+    Args:
+        eta_max: The peak, in the unit of the option; more than 0.
+        total_steps: Steps of the whole; default: ``end - begin``.
+        pct_start: The share of the steps in which the value rises, from 0 to 1.
+        anneal_strategy: The shape of each phase: ``"cos"`` or ``"linear"``.
+        div_factor: The start is ``eta_max / div_factor``.
+        final_div_factor: The end is the start divided by it.
+        three_phase: Whether there is a phase more: back to the start as fast as the value rose, and only then to the end.
     """
 
     eta_max: float
     total_steps: int | None = None
     pct_start: float = 0.3
-    anneal_strategy: str = "cos"
+    anneal_strategy: Literal["cos", "linear"] = "cos"
     div_factor: float = 25.0
     final_div_factor: float = 1e4
     three_phase: bool = False
@@ -324,6 +362,10 @@ class Poly:
     """Polynomial decay to ``eta_min`` at the last step.
 
     ``value(t) = eta_min + (start - eta_min) * (1 - t / (length - 1))^power`` where nothing else moves the value.
+
+    Args:
+        eta_min: The value at the last step, in the unit of the option.
+        power: The exponent, 0 or more; 1 is a straight line.
     """
 
     eta_min: float = 0
@@ -369,7 +411,12 @@ class QuadraticWarmup:
 
 @dataclass(frozen=True)
 class Step:
-    """The value is multiplied by ``gamma`` every ``step_size`` steps."""
+    """The value is multiplied by ``gamma`` every ``step_size`` steps.
+
+    Args:
+        step_size: Steps from one change to the next, 1 or more.
+        gamma: The factor of a change, 0 or more.
+    """
 
     step_size: int
     gamma: float = 0.1
@@ -392,14 +439,20 @@ class WarmupStableDecay:
     """Warm up, stay, decay (https://arxiv.org/abs/2404.06395): a trapezoid over the whole range.
 
     The factor rises from ``start_factor`` in a straight line over ``warmup`` steps, is 1, and falls in the last
-    ``decay`` steps towards ``end_factor``, which would be reached one step after the last. ``decay_type`` is
-    ``"linear"``, ``"cosine"`` or ``"sqrt"`` (``1 - sqrt(progress)``). The factors are those of Hugging Face's
-    ``get_wsd_schedule`` with the same phases.
+    ``decay`` steps towards ``end_factor``, which would be reached one step after the last. The factors are those of
+    Hugging Face's ``get_wsd_schedule`` with the same phases.
+
+    Args:
+        warmup: Steps of the rise, 0 or more.
+        decay: Steps of the fall, 0 or more; at most what ``warmup`` leaves.
+        decay_type: The shape of the fall: ``"linear"``, ``"cosine"`` or ``"sqrt"``, which is ``1 - sqrt(progress)``.
+        start_factor: What the value is multiplied by at the first step, 0 or more.
+        end_factor: What it would be multiplied by one step after the last, 0 or more.
     """
 
     warmup: int
     decay: int
-    decay_type: str = "cosine"
+    decay_type: Literal["linear", "cosine", "sqrt"] = "cosine"
     start_factor: float = 0.0
     end_factor: float = 0.0
     _: KW_ONLY
@@ -452,18 +505,28 @@ class ReduceOnPlateau:
     """Multiply the value by ``factor`` when a metric has stopped getting better.
 
     It has no ``maps``: what it does depends on a metric that nobody knows before the run, so it multiplies on top of
-    the other schedules. After more than ``patience`` epochs in a row that are no better than the best by ``threshold``
-    (a share of it with ``"rel"``, a difference with ``"abs"``), the value becomes ``max(value * factor, min_value)``
-    if that is a change of more than ``eps``; then bad epochs do not count for ``cooldown`` epochs. ``rule`` says
-    whether ``"less"`` or ``"greater"`` is better.
+    the other schedules. After more than ``patience`` epochs in a row that are no better than the best by ``threshold``,
+    the value becomes ``max(value * factor, min_value)`` if that is a change of more than ``eps``; then bad epochs do not
+    count for ``cooldown`` epochs.
+
+    Args:
+        monitor: The metric of the validation that it waits for.
+        rule: Which way is better: ``"less"`` or ``"greater"``.
+        factor: What the value is multiplied by, from 0 to below 1.
+        patience: Epochs in a row without a better metric that are put up with.
+        threshold: By how much a metric must be better than the best one so far.
+        threshold_rule: Whether ``threshold`` is a share of the best one, ``"rel"``, or a difference from it, ``"abs"``.
+        cooldown: Epochs after a change in which nothing is counted.
+        min_value: The least that the value becomes, in the unit of the option.
+        eps: A change that is not larger than this is left out.
     """
 
     monitor: str = "loss"
-    rule: str = "less"
+    rule: Literal["less", "greater"] = "less"
     factor: float = 0.1
     patience: int = 10
     threshold: float = 1e-4
-    threshold_rule: str = "rel"
+    threshold_rule: Literal["rel", "abs"] = "rel"
     cooldown: int = 0
     min_value: float = 0.0
     eps: float = 1e-8
@@ -511,18 +574,30 @@ class ReduceOnPlateau:
 
 
 def ReduceLROnPlateau(  # noqa: N802 (torch's name)
-    mode: str = "min",
+    mode: Literal["min", "max"] = "min",
     factor: float = 0.1,
     patience: int = 10,
     threshold: float = 1e-4,
-    threshold_mode: str = "rel",
+    threshold_mode: Literal["rel", "abs"] = "rel",
     cooldown: int = 0,
     min_lr: float = 0.0,
     eps: float = 1e-8,
     monitor: str = "loss",
 ) -> ReduceOnPlateau:
-    """``ReduceOnPlateau`` with the arguments of ``torch.optim.lr_scheduler.ReduceLROnPlateau``, and ``monitor``."""
-    rules = {"min": "less", "max": "greater"}
+    """``ReduceOnPlateau`` with the arguments of ``torch.optim.lr_scheduler.ReduceLROnPlateau``, and ``monitor``.
+
+    Args:
+        mode: Which way is better: ``"min"`` or ``"max"``.
+        factor: What the learning rate is multiplied by, from 0 to below 1.
+        patience: Epochs in a row without a better metric that are put up with.
+        threshold: By how much a metric must be better than the best one so far.
+        threshold_mode: Whether ``threshold`` is a share of the best one, ``"rel"``, or a difference from it, ``"abs"``.
+        cooldown: Epochs after a change in which nothing is counted.
+        min_lr: The least that the learning rate becomes.
+        eps: A change that is not larger than this is left out.
+        monitor: The metric of the validation that it waits for.
+    """
+    rules: dict[str, Literal["less", "greater"]] = {"min": "less", "max": "greater"}
     if mode not in rules:
         raise JobError(list(one_of("mode", mode, tuple(rules))))
     schedule = ReduceOnPlateau(monitor, rules[mode], factor, patience, threshold, threshold_mode, cooldown, min_lr, eps)

@@ -64,9 +64,9 @@ def test_a_plugin_that_cannot_be_loaded_is_named(site: Site, capsys: Captured) -
 @pytest.mark.parametrize(
     ("file", "message"),
     [
-        (".", "'.' is a folder; name a file, as with `-o optimctl.schema.json`"),
-        ("", "'' is a folder; name a file, as with `-o optimctl.schema.json`"),
-        ("no/where.json", "'no/where.json' cannot be written: No such file or directory"),
+        (".", "'.' is a folder; name a file in it"),
+        ("", "'' is a folder; name a file in it"),
+        ("no/where.json", "'no/where.json' cannot be written: there is no folder no"),
     ],
 )
 def test_what_cannot_be_written(file: str, message: str, capsys: Captured) -> None:

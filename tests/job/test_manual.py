@@ -60,5 +60,5 @@ def test_a_row_says_type_unit_default_and_what_it_does(row: str) -> None:
 
 def test_rules_and_short_forms_are_told() -> None:
     assert "- `max_epochs` and `max_iters` exclude each other.\n" in PAGE
-    assert "- A run ends after a number of epochs or of iterations.\n" in PAGE
+    assert "- One of `max_epochs` and `max_iters` is needed: a run has an end.\n" in PAGE
     assert 'Short form: `load_from = "..."` is `load_from = { path = "..." }`.' in PAGE

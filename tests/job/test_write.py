@@ -83,9 +83,7 @@ b = 1
 # of a step that is not there
 [[steps]]
 type = "LinearLR"
-
-[steps.more]
-x = 1
+more = { x = 1 }
 
 # the second
 [[steps]]
@@ -119,11 +117,21 @@ def test_nothing() -> None:
     assert Document({"a": {}}).text() == "a = {}\n"
 
 
-@pytest.mark.parametrize(("name", "text"), [("lr-1_b", "lr-1_b"), ("a.b", '"a.b"'), ("", '""'), ("\n\x7f", r'"\n\u007f"')])
+@pytest.mark.parametrize(
+    ("name", "text"), [("lr-1_b", "lr-1_b"), ("a.b", '"a.b"'), ("", '""'), ("\n\x7f", r'"\n\u007f"')]
+)
 def test_a_key_is_quoted_where_it_has_to_be(name: str, text: str) -> None:
     assert toml_key(name) == text
 
 
 def test_what_no_job_can_hold_is_found_by_its_key() -> None:
-    data = {"a": None, "b": [1, {"c": {2}}], 3: 1, "d": 2**63, "e": -(2**63), "f": math.nan, "g": datetime.date(2026, 1, 2)}
+    data = {
+        "a": None,
+        "b": [1, {"c": {2}}],
+        3: 1,
+        "d": 2**63,
+        "e": -(2**63),
+        "f": math.nan,
+        "g": datetime.date(2026, 1, 2),
+    }
     assert list(not_toml(data)) == [(("a",), None), (("b", 1, "c"), {2}), (("3",), 3), (("d",), 2**63)]

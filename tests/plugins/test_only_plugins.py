@@ -28,6 +28,8 @@ NAMES = [
     "optimctl/evil:Net",
     "sound/../optimctl/evil",
     "/evil",
+    "/SGD",
+    "/MLP",
     "evil/",
     "./evil.py",
     "builtins/eval",

@@ -8,16 +8,28 @@ from typing import TYPE_CHECKING
 import click
 
 from optimctl.cli import output
+from optimctl.cli.completion import kind_names
 from optimctl.cli.options import common_options
-from optimctl.errors import listing, visible
-from optimctl.plugins import DISABLE, KINDS, OWN, disabling
+from optimctl.errors import UsageError, listing, visible
+from optimctl.plugins import DISABLE, KINDS, OWN, disabling, no_such_kind
 
 if TYPE_CHECKING:
     from optimctl.plugins import Plugin, Plugins
 
 
-@click.command("list")
-@click.argument("kind", type=click.Choice(list(KINDS)), required=False)
+def known_kind(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
+    """A kind that the command line names.
+
+    Raises:
+        UsageError: There is none of that name.
+    """
+    if value is not None and value not in KINDS:
+        raise UsageError(no_such_kind(value))
+    return value
+
+
+@click.command("list", epilog=f"Kinds: {', '.join(KINDS)}.")
+@click.argument("kind", metavar="[KIND]", required=False, callback=known_kind, shell_complete=kind_names)
 @click.option("--json", "as_json", is_flag=True, help="Print the list as JSON.")
 @common_options
 def list_plugins(kind: str | None, as_json: bool) -> None:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from optimctl.cli import output
-from optimctl.cli.completion import plugin_names
+from optimctl.cli.completion import kind_names, plugin_names
 from optimctl.cli.options import common_options
+from optimctl.cli.plugins.list import known_kind
 from optimctl.plugins import KINDS, PROJECT
 
 if TYPE_CHECKING:
@@ -37,8 +38,10 @@ INDENT = "#     "
 @click.argument("name", shell_complete=plugin_names)
 @click.option(
     "--kind",
-    type=click.Choice(list(KINDS)),
+    metavar="KIND",
     is_eager=True,
+    callback=known_kind,
+    shell_complete=kind_names,
     help="Which one, where plugins of several kinds have the name.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print what is known as JSON.")
@@ -72,9 +75,10 @@ def _the_one(found: Plugins, name: str, kind: str | None) -> Plugin:
         UsageError: Plugins of several kinds have it.
     """
     from optimctl.errors import PluginError, UsageError, listing, nearest, visible
+    from optimctl.job.names import answering
 
     kinds = [kind] if kind else list(KINDS)
-    answers = [plugin for each in kinds if (plugin := _answering(found, each, name))]
+    answers = [plugin for each in kinds if (plugin := answering(found, each, name))]
     if len(answers) == 1:
         return answers[0]
     if answers:
@@ -87,14 +91,6 @@ def _the_one(found: Plugins, name: str, kind: str | None) -> Plugin:
             found.get(each, name)  # tells why it cannot be had
     hint = nearest(name, {plugin.name for plugin in found}) or "; `optimctl plugins list` shows all"
     raise PluginError(f"no plugin is called '{visible(name)}'{hint}", "unknown-plugin")
-
-
-def _answering(found: Plugins, kind: str, name: str) -> Plugin | None:
-    """The plugin of a kind that a job means by a name; a scheduler answers under each suffix."""
-    from optimctl.job.names import scheduler_names
-
-    names = scheduler_names(name) if kind == "schedulers" else [name]
-    return next((plugin for each in names if (plugin := found.answering(kind, each))), None)
 
 
 def _written(found: Plugins, plugin: Plugin, name: str) -> str:
@@ -159,6 +155,11 @@ def _doc(item: Any) -> str:
     return inspect.cleandoc(text) if isinstance(text, str) and not text.startswith(made) else ""
 
 
+def _plain(text: str) -> str:
+    """A docstring's text for a screen, where one backtick does."""
+    return text.replace("``", "`")
+
+
 def _page(loaded: LoadedPlugin, name: str, described: Mapping[str, Any]) -> Iterator[str]:
     """What is said above the table."""
     plugin, kind = loaded.plugin, KINDS[loaded.plugin.kind]
@@ -171,7 +172,7 @@ def _page(loaded: LoadedPlugin, name: str, described: Mapping[str, Any]) -> Iter
         plain = [one.replace(annotation=one.empty) for one in loaded.signature.parameters.values()]
         call = loaded.signature.replace(parameters=plain, return_annotation=loaded.signature.empty)
         yield from ("", *textwrap.wrap(f"{plugin.name}{call}", WIDTH, subsequent_indent="    "))
-    paragraph = described["doc"].split("\n\n")[0]
+    paragraph = _plain(described["doc"].split("\n\n")[0])
     if paragraph:
         yield from ("", *paragraph.splitlines())
     yield ""
@@ -223,7 +224,7 @@ def _entry(one: Argument) -> Iterator[str]:
         yield f"# {key} = {toml_value(one.default)}"
     else:
         yield f"# {key}: {wanted}; not given unless it stands here"
-    text = textwrap.shorten(one.description, 2 * WIDTH, placeholder=" ...")
+    text = textwrap.shorten(_plain(one.description), 2 * WIDTH, placeholder=" ...")
     yield from textwrap.wrap(text, WIDTH, initial_indent=INDENT, subsequent_indent=INDENT)
 
 

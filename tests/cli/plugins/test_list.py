@@ -9,7 +9,8 @@ import pytest
 
 from optimctl import __version__
 from optimctl.cli.main import exit_code
-from optimctl.plugins import Plugins, find
+from optimctl.errors import listing
+from optimctl.plugins import KINDS, Plugins, find
 from tests.plugins_on_disk import Site
 
 Captured = pytest.CaptureFixture[str]
@@ -87,6 +88,19 @@ def test_what_is_left_out_is_told(site: Site, capsys: Captured, monkeypatch: pyt
         "OPTIMCTL_DISABLE_PLUGINS leaves out 'one'.\n"
         "OPTIMCTL_DISABLE_PLUGINS names 'optimctl', whose own plugins cannot be left out.\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("kind", "hint"),
+    [
+        ("model", "; did you mean 'models'?"),
+        ("optimiser", "; did you mean 'optimizers'?"),
+        ("x", f"; there is {listing(KINDS, 20)}"),
+    ],
+)
+def test_a_kind_that_does_not_exist(kind: str, hint: str, capsys: Captured) -> None:
+    assert exit_code(["plugins", "list", kind]) == 2
+    assert capsys.readouterr() == ("", f"optimctl: no kind is called '{kind}'{hint}\n")
 
 
 def test_an_empty_list_has_its_heading(capsys: Captured, monkeypatch: pytest.MonkeyPatch, fresh_plugins: None) -> None:

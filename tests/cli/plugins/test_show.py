@@ -96,11 +96,13 @@ def test_a_scheduler_is_shown_under_the_name_that_was_asked_for(capsys: Captured
     lines = shown(capsys, "LinearMomentum").splitlines()
     assert lines[0] == f"LinearMomentum: LinearLR, a scheduler of optimctl {__version__}"
     start = lines.index("[[param_scheduler]]")
-    assert lines[start : start + 4] == [
+    assert lines[start : start + 6] == [
         "[[param_scheduler]]",
         'type = "LinearMomentum"',
         "# start_factor = 0.3333333333333333",
+        "#     What the value is multiplied by at the first step, 0 or more.",
         "# end_factor = 1.0",
+        "#     What it is multiplied by at the last step, and from then on; 0 or more.",
     ]
     assert "# begin" in lines
 
