@@ -20,7 +20,7 @@ from optimctl.data import batches_in, build_dataloader
 from optimctl.errors import JobError, Key, Problem, listing, nearest, raised_text
 from optimctl.optim.constructor import build_optim_wrapper
 from optimctl.optim.multi import OptimWrapperDict
-from optimctl.optim.planned import has_weights, planned_for
+from optimctl.optim.planned import has_weights, on_meta, planned_for
 from optimctl.optim.stand_in import stand_in
 from optimctl.schedule.place import RunLength
 from optimctl.schedule.scheduler import ParamSchedulers, build_param_schedulers
@@ -174,13 +174,22 @@ class _Assembler:
         table = self.tables.get("model")
         if self.given_model is not None or table is None:
             return self.given_model
-        if self.without_weights:
-            try:
-                with torch.device("meta"):
-                    return cast("nn.Module", build_part("models", ("model",), table, nn.Module))
-            except JobError as error:  # its own mistakes come again where it is built with values
-                self.needs_values = raised_text(error.__cause__) if error.__cause__ else str(error)
-        return cast("nn.Module | None", self._part("models", ("model",), nn.Module))
+        model = self._model_on_meta(table) if self.without_weights else None
+        return model if model is not None else cast("nn.Module | None", self._part("models", ("model",), nn.Module))
+
+    def _model_on_meta(self, table: Mapping[str, Any]) -> nn.Module | None:
+        """The model without values; None where it needs some, and then the generators are as they were before."""
+        try:
+            with on_meta() as watch:
+                model = cast("nn.Module", build_part("models", ("model",), table, nn.Module))
+            needs: BaseException | None = watch.raised
+        except JobError as error:  # its own mistakes come again where it is built with values
+            needs = error.__cause__ or error
+        if needs is None:
+            return model
+        self.needs_values = raised_text(needs)
+        seed_everything(self.job.job.seed)
+        return None
 
     def _part(self, kind: str, key: Key, must_be: type = object) -> Any:
         """The plugin that the table at ``key`` names, called with the table's other keys."""

@@ -61,9 +61,16 @@ def distributions(modules: set[str]) -> set[str]:
     return {distribution for package in packages for distribution in whose.get(package, [])}
 
 
-@pytest.mark.parametrize("command", [["--help"], ["--version"], ["run", "--help"], ["inspect", "--help"], ["diff", "--help"]])
+@pytest.mark.parametrize(
+    "command", [["--help"], ["--version"], ["run", "--help"], ["inspect", "--help"], ["diff", "--help"]]
+)
 def test_help_imports_click_and_nothing_else(command: list[str]) -> None:
     assert distributions(imported("-m", "optimctl", *command)) <= HELP
+
+
+@pytest.mark.parametrize("command", [["export", "--help"], ["export", "pt2", "--help"], ["import", "--help"]])
+def test_help_tells_of_formats_without_what_they_need(command: list[str]) -> None:
+    assert distributions(imported("-m", "optimctl", *command)) <= HELP | FINDING
 
 
 def test_listing_plugins_reads_metadata_only() -> None:

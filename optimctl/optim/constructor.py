@@ -168,7 +168,9 @@ class _Groups:
 
 
 def _same(value: Any, other: Any) -> bool:
-    return value is other or (type(value) is type(other) and not hasattr(value, "shape") and bool(value == other))
+    # 0.0 times a default of 0 is no other value
+    alike = type(value) is type(other) or {type(value), type(other)} == {int, float}
+    return value is other or (alike and not hasattr(value, "shape") and bool(value == other))
 
 
 def _hashable(value: Any) -> Any:

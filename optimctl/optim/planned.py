@@ -5,12 +5,15 @@ What depends on the device (the fused implementation, the precision) asks here w
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 _PLANNED: ContextVar[torch.device | None] = ContextVar("planned_device", default=None)
 
@@ -23,6 +26,31 @@ def planned_for(device: torch.device) -> Iterator[None]:
         yield
     finally:
         _PLANNED.reset(token)
+
+
+class Watch(TorchFunctionMode):
+    """Keeps what torch raised last: a model that catches it goes another way without values than with them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.raised: Exception | None = None
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        try:
+            return func(*args, **(kwargs or {}))
+        except Exception as error:
+            self.raised = error
+            raise
+
+
+@contextmanager
+def on_meta() -> Iterator[Watch]:
+    """Inside, tensors are made on the meta device; weights that a model reads from a file are left out in silence."""
+    with warnings.catch_warnings(), torch.device("meta"), Watch() as watch:
+        warnings.filterwarnings("ignore", "for .*: copying from a non-meta parameter")
+        yield watch
 
 
 def device_of(tensor: Tensor) -> torch.device:

@@ -34,7 +34,7 @@ def walk(model: nn.Module) -> Iterator[Walked]:
 
 def unwrapped(model: nn.Module) -> nn.Module:
     """The model inside ``DistributedDataParallel``, ``DataParallel`` or ``torch.compile``, whose names the rules mean."""
-    inner = getattr(model, "_orig_mod", None)
+    inner = model._modules.get("_orig_mod")  # a model's own __getattr__ may raise anything
     if isinstance(inner, nn.Module):
         return unwrapped(inner)
     if isinstance(model, (nn.parallel.DistributedDataParallel, nn.DataParallel)):

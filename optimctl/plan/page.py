@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rich.table import Table
 from rich.text import Text
 
-from optimctl.errors import key_text
+from optimctl.errors import key_text, visible
+from optimctl.plan.findings.finding import counted
+from optimctl.plan.grid import Grid
 from optimctl.plan.plan import Group
 from optimctl.plan.sketch import Sketch
 
@@ -33,7 +35,7 @@ def plan_page(plan: Plan) -> Iterator[RenderableType]:
     if plan.memory is not None:
         yield Text(_memory_line(plan.memory))
     if plan.weights is not None:
-        yield Text(f"Initial weights: {plan.weights}")
+        yield Text(visible(f"Initial weights: {plan.weights}"))
     for optimizer in plan.optimizers:
         yield Text()
         yield Text(_optimizer_line(optimizer, len(plan.optimizers) > 1))
@@ -53,11 +55,11 @@ def plan_page(plan: Plan) -> Iterator[RenderableType]:
 
 
 def finding_text(finding: Finding, plan: Plan) -> str:
-    """A finding as a sentence, with its place where a job has one."""
+    """A finding as a sentence, with its place where a job has one; what it quotes cannot paint the screen."""
     key = finding.key if plan.job is not None else ()
     place = plan.job.place(key) if plan.job is not None and key else None
     where = [str(place)] * (place is not None) + [key_text(key)] * bool(key)
-    return ": ".join([finding.level, *where, f"{finding.message} [{finding.code}]"])
+    return visible(": ".join([finding.level, *where, f"{finding.message} [{finding.code}]"]))
 
 
 def number(value: Any) -> str:
@@ -66,7 +68,7 @@ def number(value: Any) -> str:
         return f"{value:.6g}"
     if isinstance(value, (tuple, list)):
         return f"({', '.join(number(item) for item in value)})"
-    return str(value.item() if hasattr(value, "item") else value)
+    return visible(str(value.item() if hasattr(value, "item") else value))
 
 
 def _headline(plan: Plan) -> str:
@@ -90,14 +92,14 @@ def _optimizer_line(optimizer: PlannedOptimizer, named: bool) -> str:
     distribution = f" ({optimizer.distribution})" if optimizer.distribution else ""
     parts = [f"{name}{optimizer.type}{distribution}, {optimizer.implementation}"]
     if optimizer.updates is not None:
-        parts.append(_count(optimizer.updates, "update"))
+        parts.append(counted(optimizer.updates, "update"))
     parts += optimizer.how
     if optimizer.state_bytes is not None:
         parts.append(f"{_size(optimizer.state_bytes)} of state" if optimizer.state_bytes else "no state")
     same = _same_everywhere(optimizer.groups)
     told = ", ".join(f"{option} {number(value)}" for option, value in same.items())
     everywhere = f"\n{'All groups' if len(optimizer.groups) > 1 else 'Also'}: {told}." if told else ""
-    return f"{', '.join(parts)}. {_count(len(optimizer.groups), 'group')} before any schedule:{everywhere}"
+    return f"{', '.join(parts)}. {counted(len(optimizer.groups), 'group')} before any schedule:{everywhere}"
 
 
 def _same_everywhere(groups: Sequence[Group]) -> dict[str, Any]:
@@ -119,19 +121,21 @@ def _size(count: int) -> str:
     return f"{count:,.4g} TiB"
 
 
-def _groups_table(optimizer: PlannedOptimizer) -> Table:
+def _groups_table(optimizer: PlannedOptimizer) -> Grid:
     same = _same_everywhere(optimizer.groups)
     options = [option for option in _options_worth_showing(optimizer.groups) if option not in same]
-    table = Table(box=None, pad_edge=False, show_edge=False)
-    table.add_column("group", justify="right")
-    for heading in ("tensors", "parameters", *options):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("names")
-    for index, group in _merged(optimizer.groups):
-        cells = [index, str(group.tensors), f"{group.parameters:,}"]
-        cells += [number(group.options.get(option, "")) for option in options]
-        table.add_row(*cells, Text(_names(group.names)))
-    return table
+    headings = ["group", "tensors", "parameters", *options, "names"]
+    rows = [
+        [
+            index,
+            str(group.tensors),
+            f"{group.parameters:,}",
+            *(number(group.options.get(option, "")) for option in options),
+            _names(group.names),
+        ]
+        for index, group in _merged(optimizer.groups)
+    ]
+    return Grid(headings, rows, needed=len(headings), flows=True)
 
 
 def _merged(groups: Sequence[Group]) -> Iterator[tuple[str, Group]]:
@@ -161,7 +165,7 @@ def _options_worth_showing(groups: Sequence[Group]) -> list[str]:
 
 
 def _names(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:NAMES_SHOWN])
+    shown = ", ".join(map(visible, names[:NAMES_SHOWN]))
     return shown if len(names) <= NAMES_SHOWN else f"{shown} and {len(names) - NAMES_SHOWN} more"
 
 
@@ -170,33 +174,27 @@ def _length_line(plan: Plan) -> str:
     if schedule.iterations is None:
         return "The length of the run is not given."
     if plan.counts != "iteration":
-        return f"{_count(schedule.iterations, plan.counts)}; scheduled options at some of them:"
-    text = f"{run_length(schedule.iterations, schedule.epoch_length)}, {_count(schedule.updates or 0, 'update')}"
+        return f"{counted(schedule.iterations, plan.counts)}; scheduled options at some of them:"
+    text = f"{run_length(schedule.iterations, schedule.epoch_length)}, {counted(schedule.updates or 0, 'update')}"
     return f"{text}; scheduled options at some iterations:" if schedule.curves else f"{text}; nothing is scheduled."
 
 
 def run_length(iterations: int, epoch_length: int | None) -> str:
     """``276 iterations in 12 epochs of 23``; a part of an epoch is told as such."""
-    text = _count(iterations, "iteration")
+    text = counted(iterations, "iteration")
     if not epoch_length:
         return text
     whole, rest = divmod(iterations, epoch_length)
-    epochs = _count(whole, "epoch") if not rest else f"{iterations / epoch_length:.2f} epochs"
+    epochs = counted(whole, "epoch") if not rest else f"{iterations / epoch_length:.2f} epochs"
     return f"{text} in {epochs} of {epoch_length:,}"
-
-
-def _count(number: int, what: str) -> str:
-    first, _, rest = what.partition(" ")
-    several = f"{first}s {rest}".rstrip()
-    return f"{number:,} {what}" if number == 1 else f"{number:,} {several}"
 
 
 def _sketches(plan: Plan) -> Iterator[Sketch]:
     """A sketch for each option and shape; groups that differ by a factor alone have one shape."""
     shapes: dict[tuple[str, tuple[float, ...]], list[Curve]] = {}
     for curve in plan.schedule.curves:
-        highest = max(curve.values)
-        shape = tuple(round(value / highest, 4) if highest else 0.0 for value in curve.values)
+        highest = max(filter(math.isfinite, curve.values), default=0.0) or 1.0
+        shape = tuple(round(value / highest, 4) if math.isfinite(value) else math.inf for value in curve.values)
         shapes.setdefault((curve.option, shape), []).append(curve)
     options = [option for option, _ in shapes]
     for (option, _), curves in itertools.islice(shapes.items(), MOST_SKETCHES):
@@ -210,18 +208,16 @@ def _group_name(curve: Curve, plan: Plan) -> str:
     return f"{curve.optimizer} {curve.group}" if len(plan.optimizers) > 1 else str(curve.group)
 
 
-def _schedule_table(plan: Plan) -> Table:
+def _schedule_table(plan: Plan) -> Grid:
     schedule = plan.schedule
     curves = _distinct(plan)
-    table = Table(box=None, pad_edge=False, show_edge=False)
-    epochs = ("epoch",) if schedule.epoch_length else ()
-    for heading in (plan.counts.split()[0], *epochs, *curves):
-        table.add_column(heading, justify="right", no_wrap=True)
+    epochs = ["epoch"] if schedule.epoch_length else []
+    rows = []
     for row in _rows(list(curves.values()), len(schedule.at)):
         iteration = schedule.at[row]
         epoch = [f"{iteration // schedule.epoch_length + 1:,}"] if schedule.epoch_length else []
-        table.add_row(f"{iteration + 1:,}", *epoch, *(number(values[row]) for values in curves.values()))
-    return table
+        rows.append([f"{iteration + 1:,}", *epoch, *(number(values[row]) for values in curves.values())])
+    return Grid([plan.counts.split()[0], *epochs, *curves], rows, needed=len(epochs) + 2)
 
 
 def _distinct(plan: Plan) -> dict[str, Sequence[float]]:

@@ -12,7 +12,7 @@ from optimctl.errors import Key, key_text
 from optimctl.optim.options import DEFAULT, Options, Reason
 from optimctl.plan.findings import Finding, findings_of
 from optimctl.plan.memory import Memory, memory_of, numbers_in, state_bytes
-from optimctl.plan.subject import Part, Subject, start_options, subject_of
+from optimctl.plan.subject import Part, Subject, subject_of, told, told_options
 
 if TYPE_CHECKING:
     import torch
@@ -150,7 +150,7 @@ class Plan:
             same = (id(parameter.reasons), id(parameter.options))
             if same not in told:
                 told[same] = [self._reason_json(parameter, *each) for each in parameter.reasons.items()]
-            yield {**vars(parameter), "options": _plain(parameter.options), "reasons": told[same]}
+            yield {**vars(parameter), "reasons": told[same]}
 
     def _reason_json(self, parameter: PlannedParameter, option: str, reason: Reason) -> dict[str, Any]:
         return {
@@ -184,7 +184,9 @@ def plan_of(subject: Subject) -> Plan:
         frozen=frozen,
         schedule=_planned_schedule(subject),
         findings=tuple(findings_of(subject)),
-        memory=None if subject.model is None else memory_of([met.parameter for met in subject.walked], subject.model.buffers(), states),
+        memory=None
+        if subject.model is None
+        else memory_of([met.parameter for met in subject.walked], subject.model.buffers(), states),
         frozen_by=_frozen_by(subject),
         counts=subject.counts,
     )
@@ -201,7 +203,7 @@ def _planned_optimizer(part: Part, subject: Subject, names: Mapping[int, str]) -
     optimizer = part.optimizer
     groups = tuple(
         Group(
-            options=start_options(group),
+            options=told_options(group),
             tensors=len(group["params"]),
             parameters=sum(numbers_in(parameter) for parameter in group["params"]),
             names=tuple(names[id(parameter)] for parameter in group["params"] if id(parameter) in names),
@@ -253,7 +255,7 @@ def _planned_parameters(subject: Subject) -> tuple[tuple[PlannedParameter, ...],
     owners: dict[int, tuple[Part, int, Mapping[str, Any]]] = {}
     for part in subject.parts:
         for index, group in enumerate(part.optimizer.param_groups):
-            options = start_options(group)
+            options = told_options(group)
             owners.update({id(parameter): (part, index, options) for parameter in group["params"]})
     chosen = {name: one for part in subject.parts for name, one in part.chosen.items()}
     told: dict[tuple[int, int], dict[str, Reason]] = {}
@@ -286,7 +288,7 @@ def _reasons(chosen: Options | None, options: Mapping[str, Any], part: Part) -> 
     """Why each option has its value; the lines are seen from ``optim_wrapper``."""
     if chosen is None:
         defaults = part.optimizer.defaults
-        return {option: DEFAULT if defaults.get(option) == value else OWN for option, value in options.items()}
+        return {option: DEFAULT if told(defaults.get(option)) == value else OWN for option, value in options.items()}
     return {option: chosen.reasons.get(option, DEFAULT).below(*part.prefix) for option in options}
 
 
@@ -310,16 +312,7 @@ def _points(iterations: int) -> tuple[int, ...]:
 
 def _optimizer_json(optimizer: PlannedOptimizer) -> dict[str, Any]:
     fields = {name: value for name, value in vars(optimizer).items() if name != "how"}
-    return {**fields, "groups": [_group_json(group) for group in optimizer.groups]}
-
-
-def _group_json(group: Group) -> dict[str, Any]:
-    return {**vars(group), "options": _plain(group.options)}
-
-
-def _plain(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options as JSON has them: a tensor becomes its number."""
-    return {option: value.item() if hasattr(value, "item") else value for option, value in options.items()}
+    return {**fields, "groups": [vars(group) for group in optimizer.groups]}
 
 
 def _place_json(job: Job | None, key: Key | None) -> dict[str, Any]:

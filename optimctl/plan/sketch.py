@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -22,7 +23,7 @@ ROWS = 4
 
 @dataclass(frozen=True)
 class Sketch:
-    """A curve that is not negative, as bars from 0 up; as wide as the screen allows.
+    """A curve as bars from 0 up, as wide as the screen allows; what is negative is flat, what is not finite at the top.
 
     Args:
         heading: What stands above it.
@@ -48,9 +49,10 @@ class Sketch:
 
 def _rows(values: Sequence[float], width: int, bars: str) -> Iterator[str]:
     """The lines of the bars, the highest first."""
-    highest, steps = max(values), len(bars) - 1
+    highest, steps = max(filter(math.isfinite, values), default=0.0), len(bars) - 1
+    full = ROWS * steps
     heights = [
-        0 if highest <= 0 else max(round(value / highest * ROWS * steps), 1 if value > 0 else 0)
+        0 if value <= 0 else max(round(value / highest * full), 1) if value <= highest else full
         for value in _columns(values, width)
     ]
     for row in reversed(range(ROWS)):

@@ -5,8 +5,9 @@ In this room: ``Part`` (one optimizer), ``Subject``, and ``subject_of``, which r
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from optimctl.errors import Key, Place
@@ -86,24 +87,29 @@ class Subject:
 
     @property
     def placed(self) -> Iterator[tuple[str, Key, Placed]]:
-        """Every schedule once: its optimizer's name, its key from the top of the job, and itself."""
+        """Every schedule of every optimizer: the optimizer's name, the key from the top of the job, and the schedule."""
         several = self.job is not None and isinstance(self.job.param_scheduler, dict)
-        seen: set[Key] = set()
         for name, schedules in self.schedules.schedules.items() if self.schedules is not None else ():
             for one in schedules:
-                key = ("param_scheduler", *((name,) if several else ()), *one.key)
-                if key not in seen:
-                    seen.add(key)
-                    yield name, key, one
+                yield name, ("param_scheduler", *((name,) if several else ()), *one.key), one
+
+    def length_of(self, optimizer: str) -> RunLength:
+        """The run's length as an optimizer counts it: each has accumulation windows of its own."""
+        own = (part.accumulative_counts for part in self.parts if part.wrapper_name == optimizer and part.wrapper)
+        return replace(self.length, accumulative_counts=next(own, self.length.accumulative_counts))
 
     def place(self, key: Key) -> Place | None:
         """Where the job says ``key``."""
         return self.job.place(key) if self.job is not None and key else None
 
+    def written(self, key: Key) -> Any:
+        """What the job says at ``key``; None where it says nothing."""
+        return None if self.job is None else written(self.job, key)
+
 
 def subject_of(assembly: Assembly) -> Subject:
     """What an assembled job's plan is of."""
-    job, model = assembly.job, assembly.model
+    job, model = assembly.job, None if assembly.model is None else unwrapped(assembly.model)
     return Subject(
         name=job.name,
         device=assembly.device,
@@ -116,7 +122,7 @@ def subject_of(assembly: Assembly) -> Subject:
         task=assembly.task,
         weights=assembly.weights,
         needs_values=assembly.needs_values,
-        walked=[] if model is None else list(walk(unwrapped(model))),
+        walked=[] if model is None else list(walk(model)),
     )
 
 
@@ -137,3 +143,26 @@ def start_options(group: Mapping[str, Any]) -> dict[str, Any]:
         if key.startswith("initial_") and slot.is_in(options):
             slot.write(options, value)
     return options
+
+
+def told_options(group: Mapping[str, Any]) -> dict[str, Any]:
+    """``start_options`` as a page and JSON tell them: a tensor of one number is the number, a larger one its shape."""
+    return {option: told(value) for option, value in start_options(group).items()}
+
+
+def told(value: Any) -> Any:
+    """A value of an option; of an array the number, or the shape where it has several."""
+    if not hasattr(value, "item"):
+        return value
+    return value.item() if math.prod(value.shape) == 1 else f"{type(value).__name__} of shape {tuple(value.shape)}"
+
+
+def written(job: Job, key: Key) -> Any:
+    """What a job says at ``key``; None where it says nothing."""
+    value: Any = job.plain()
+    for part in key:
+        try:
+            value = value[part]
+        except (KeyError, IndexError, TypeError):
+            return None
+    return value

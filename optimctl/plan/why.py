@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 from rich.text import Text
 
-from optimctl.errors import Key, UsageError, key_text, listing, nearest
-from optimctl.plan.page import number
+from optimctl.errors import Key, UsageError, key_text, listing, nearest, visible
+from optimctl.plan.page import FIRST, number
+from optimctl.plan.subject import written
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -29,7 +30,8 @@ def matching(plan: Plan, pattern: str) -> list[str]:
     found = [name for name in names if name == pattern] or fnmatch.filter(names, pattern)
     if not found:
         there = f"; there is {listing(names, 3)}, and a glob such as '*.bias' finds several" if names else ""
-        hint = nearest(pattern, names) or there or "; the job has no model"
+        lacks = "no [optim_wrapper]" if plan.model is not None else "no model"
+        hint = nearest(pattern, names) or there or f"; the job has {lacks}"
         raise UsageError(f"--why: no parameter is called '{pattern}'{hint}")
     return found
 
@@ -48,19 +50,22 @@ def why_page(plan: Plan, names: list[str]) -> Iterator[RenderableType]:
         yield Text()
     for name in plan.frozen:
         if name in wanted:
-            yield Text(name, style="bold")
+            yield Text(visible(name), style="bold")
             yield Text(f"  {_frozen_text(plan.frozen_by.get(name), plan)}\n")
 
 
 def _headline(parameter: PlannedParameter, plan: Plan) -> str:
     optimizer = f"optimizer {parameter.optimizer}, " if len(plan.optimizers) > 1 else ""
-    return f"{parameter.name} {parameter.shape}, {optimizer}group {parameter.group}"
+    return f"{visible(parameter.name)} {parameter.shape}, {optimizer}group {parameter.group}"
 
 
 def _table(parameter: PlannedParameter, plan: Plan) -> Table:
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    for option, reason in parameter.reasons.items():
-        value = parameter.options.get(option)
+    for _ in range(3):
+        table.add_column(overflow="fold")
+    first = [option for option in FIRST if option in parameter.reasons]
+    for option in dict.fromkeys([*first, *parameter.reasons]):
+        reason, value = parameter.reasons[option], parameter.options.get(option)
         told = [_decided(reason, plan), *(f"over {_line(key, plan)}" for key in reason.lost)]
         table.add_row(Text(f"  {option}"), Text(number(value)), Text("\n".join(told)))
     return table
@@ -81,15 +86,12 @@ def _line(key: Key, plan: Plan) -> str:
     full: Key = ("optim_wrapper", *key)
     place = plan.job.place(full) if plan.job is not None else None
     value = _written(full, plan)
-    return f"{key_text(full)}{value}" + (f", {place}" if place else "")
+    return visible(f"{key_text(full)}{value}" + (f", {place}" if place else ""))
 
 
 def _written(key: Key, plan: Plan) -> str:
     """`` = 0.1``, where the job says so."""
-    value: Any = plan.job.plain() if plan.job is not None else {}
-    for part in key:
-        try:
-            value = value[part]
-        except (KeyError, IndexError, TypeError):
-            return ""
-    return "" if isinstance(value, (dict, list)) else f" = {str(value).lower() if isinstance(value, bool) else value}"
+    value = None if plan.job is None else written(plan.job, key)
+    if value is None or isinstance(value, (dict, list)):
+        return ""
+    return f" = {str(value).lower() if isinstance(value, bool) else value}"

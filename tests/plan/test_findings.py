@@ -108,7 +108,7 @@ CASES = [
     Case(
         "rule-hidden",
         "optim_wrapper.paramwise_cfg.flat_decay_mult",
-        "it decides nothing: 'bias_decay_mult' and 'norm_decay_mult' decides for all 7 that it matches",
+        "it decides nothing: 'bias_decay_mult' and 'norm_decay_mult' decide for all 7 that it matches",
         rules("flat_decay_mult = 0.5\nnorm_decay_mult = 0\nbias_decay_mult = 0"),
         ("bias_decay_mult = 0", ""),
     ),
@@ -195,7 +195,7 @@ CASES = [
     Case(
         "schedule-never-steps",
         "param_scheduler.0",
-        "the run has 8 iterations, which is one epoch, so that nothing ever changes",
+        "the run has 8 iterations, one epoch: nothing ever changes",
         schedules('type = "MultiStepLR"\nmilestones = []', run="max_iters = 8\nepoch_length = 8").replace("[]", "[0]"),
         ("max_iters = 8", "max_iters = 80"),
     ),
@@ -212,6 +212,105 @@ CASES = [
         "it ends at epoch 20, and the run at epoch 10: it is cut off on its way",
         schedules('type = "CosineAnnealingLR"\nend = 20'),
         ("end = 20", "end = 10"),
+    ),
+    Case(
+        "schedule-cut-off",
+        "param_scheduler.0.T_max",
+        "it takes 100 epochs, its range has 10: it is cut off on its way",
+        schedules('type = "CosineAnnealingLR"\nT_max = 100'),
+        ("T_max = 100", "T_max = 10"),
+    ),
+    Case(
+        "schedule-cut-off",
+        "param_scheduler.0.total_steps",
+        "it takes 500 iterations, its range has 80: it is cut off on its way",
+        schedules('type = "OneCycleLR"\neta_max = 0.1\ntotal_steps = 500\nby_epoch = false'),
+        ("total_steps = 500", "total_steps = 80"),
+    ),
+    Case(
+        "schedule-cut-off",
+        "param_scheduler.0.periods",
+        "it takes 12 epochs, its range has 10: it is cut off on its way",
+        schedules('type = "CosineRestartLR"\nperiods = [6, 6]\nrestart_weights = [1, 1]'),
+        ("[6, 6]", "[6, 4]"),
+    ),
+    Case(
+        "schedule-never-steps",
+        "param_scheduler.0.step_size",
+        "step_size is 30, and its range has 10 epochs: the value never drops",
+        schedules('type = "StepLR"\nstep_size = 30'),
+        ("30", "3"),
+    ),
+    Case(
+        "schedule-never-steps",
+        "param_scheduler.0",
+        "the run has 3 iterations, less than one epoch: nothing ever changes",
+        schedules('type = "MultiStepLR"\nmilestones = [1]', run="max_iters = 3\nepoch_length = 8"),
+        ("max_iters = 3", "max_iters = 9"),
+    ),
+    Case(
+        "floor-above-value",
+        "param_scheduler.0.eta_min",
+        "1 of 1 group starts below 0.2 (the lowest at 0.1), and rises to it",
+        schedules('type = "CosineAnnealingLR"\neta_min = 0.2\nend = 5'),
+        ("end = 5", 'end = 5\n[[param_scheduler]]\ntype = "CosineAnnealingLR"\neta_min = 0.001\nbegin = 5'),
+    ),
+    Case(
+        "floor-above-value",
+        "param_scheduler.0.eta_min",
+        "2 of 2 groups start below 0.4 (the lowest at 0.01), and rise to it",
+        LENGTH + rules("custom_keys = { head = { lr_mult = 0.1 } }") + '[[param_scheduler]]\ntype = "CosineAnnealingLR"\neta_min = 0.4',
+        ("CosineAnnealingLR", "CosineAnnealingWeightDecay"),
+    ),
+    Case(
+        "one-step-ramp",
+        "param_scheduler.0",
+        "a range of one step has only its start: the value stays there for ever, as in MMEngine",
+        schedules('type = "ConstantLR"\nfactor = 0.1\nby_epoch = false\nbegin = 78\nend = 79'),
+        ("begin = 78\nend = 79", "begin = 79\nend = 80"),
+    ),
+    Case(
+        "one-step-ramp",
+        "param_scheduler.0",
+        "a range of one step has only its start: the value stays there for ever, as in MMEngine; "
+        "convert_to_iter_based = true makes a ramp of it",
+        schedules('type = "ConstantLR"\nfactor = 0.1\nend = 1'),
+        ("factor = 0.1", "factor = 1"),
+    ),
+    Case(
+        "milestone-after-end",
+        "param_scheduler.0.milestones",
+        "11 lies at or behind epoch 9.50, where it ends: the value does not drop there",
+        schedules('type = "MultiStepLR"\nmilestones = [8, 11]', run="max_iters = 76\nepoch_length = 8"),
+        ("[8, 11]", "[8, 9]"),
+    ),
+    Case(
+        "counts-iterations",
+        "param_scheduler.0",
+        "its 79 iterations are 20 updates, as 4 batches make one",
+        schedules('type = "CosineAnnealingLR"\nby_epoch = false\nend = 79', wrapper="accumulative_counts = 4"),
+        ("end = 79", "end = 80"),
+    ),
+    Case(
+        "rule-hidden",
+        "optim_wrapper.paramwise_cfg.flat_decay_mult",
+        "it decides nothing: 'bias_decay_mult' and 'norm_decay_mult' decide for all 7 that it matches",
+        rules("flat_decay_mult = 0.5\nnorm_decay_mult = 0\nbias_decay_mult = 0"),
+        ("flat_decay_mult = 0.5", "flat_decay_mult = 0"),
+    ),
+    Case(
+        "rule-hidden",
+        "optim_wrapper.paramwise_cfg.norm_decay_mult",
+        "it decides nothing: 'blocks' decides for all 4 that it matches",
+        rules("norm_decay_mult = 0\ncustom_keys = { blocks = { decay_mult = 0.5 } }"),
+        ("decay_mult = 0.5", "decay_mult = 0"),
+    ),
+    Case(
+        "key-silences-rules",
+        "optim_wrapper.paramwise_cfg.custom_keys.blocks",
+        "it says nothing of `decay_mult`, and still switches off `norm_decay_mult` for 4 tensors; give it a `decay_mult`",
+        rules("norm_decay_mult = 0\ncustom_keys = { blocks = { lr_mult = 0.1 } }"),
+        ("norm_decay_mult = 0", "norm_decay_mult = 1"),
     ),
     Case(
         "schedule-ends-early",
@@ -265,7 +364,7 @@ CASES = [
     Case(
         "floor-above-value",
         "param_scheduler.0.eta_min",
-        "1 of 2 groups start below 0.02 (the lowest at 0.01), and rise to it",
+        "1 of 2 groups starts below 0.02 (the lowest at 0.01), and rises to it",
         schedules(
             'type = "CosineAnnealingLR"\neta_min = 0.02', wrapper="paramwise_cfg = { custom_keys = { head = { lr_mult = 0.1 } } }"
         ),
@@ -325,11 +424,187 @@ def test_a_finding_and_its_near_miss(case: Case) -> None:
     assert (case.code, case.key) not in {(one.code, key_text(one.key)) for one in near.findings}
 
 
+class Detector(nn.Module):
+    """The parts of a detector that published rules speak of."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone = nn.Sequential(nn.Conv2d(3, 4, 3, bias=False), nn.BatchNorm2d(4))
+        self.backbone[0].requires_grad_(False)
+        self.encoder = nn.TransformerEncoderLayer(4, 2)
+        self.query_embedding = nn.Embedding(3, 4)
+        self.bbox_head = nn.Linear(4, 4)
+
+
+class Swin(nn.Module):
+    """The parts of a Swin transformer that published rules speak of."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.absolute_pos_embed = nn.Parameter(torch.zeros(1, 4, 4))
+        self.relative_position_bias_table = nn.Parameter(torch.zeros(3, 2))
+        self.norm = nn.LayerNorm(4)
+        self.head = nn.Linear(4, 4)
+
+
+def published(run: str, optimizer: str, paramwise: str, *schedules: str) -> str:
+    """A job in the shape of a published configuration."""
+    tables = "".join(f"[[param_scheduler]]\n{one}\n" for one in schedules)
+    rules = f"[optim_wrapper.paramwise_cfg]\n{paramwise}\n" if paramwise else ""
+    return f"[train_cfg]\n{run}\n[optim_wrapper]\noptimizer = {{ {optimizer} }}\n{rules}{tables}"
+
+
+SGD = 'type = "SGD", lr = 0.02, momentum = 0.9, weight_decay = 1e-4'
+ADAMW = 'type = "AdamW", lr = 1e-4, weight_decay = 0.05'
+SWIN = "{ decay_mult = 0.0 }"
+BY_ITERATION = 'type = "LinearLR"\nstart_factor = 1e-3\nby_epoch = false\nend = '
+CONVERTED = "by_epoch = true\nconvert_to_iter_based = true\n"
+
+PUBLISHED: dict[str, tuple[type[nn.Module], str]] = {
+    "Faster R-CNN, 1x": (
+        Detector,
+        published(
+            "max_epochs = 12\nepoch_length = 7330", SGD, "",
+            BY_ITERATION + "500", 'type = "MultiStepLR"\nbegin = 0\nend = 12\nby_epoch = true\nmilestones = [8, 11]',
+        ),
+    ),
+    "RTMDet": (
+        Detector,
+        published(
+            "max_epochs = 300\nepoch_length = 460", ADAMW, "norm_decay_mult = 0\nbias_decay_mult = 0\nbypass_duplicate = true",
+            BY_ITERATION + "1000",
+            'type = "CosineAnnealingLR"\neta_min = 5e-6\nbegin = 150\nend = 300\nT_max = 150\n' + CONVERTED,
+        ),
+    ),
+    "YOLOX": (
+        Detector,
+        published(
+            "max_epochs = 300\nepoch_length = 460", SGD, "norm_decay_mult = 0.0\nbias_decay_mult = 0.0",
+            'type = "QuadraticWarmupLR"\nbegin = 0\nend = 5\n' + CONVERTED,
+            'type = "CosineAnnealingLR"\neta_min = 5e-4\nbegin = 5\nend = 285\nT_max = 285\n' + CONVERTED,
+            'type = "ConstantLR"\nby_epoch = true\nfactor = 1\nbegin = 285\nend = 300',
+        ),
+    ),
+    "DETR": (
+        Detector,
+        published(
+            "max_epochs = 150\nepoch_length = 100", ADAMW, "custom_keys.backbone = { lr_mult = 0.1, decay_mult = 1.0 }",
+            'type = "MultiStepLR"\nend = 150\nmilestones = [100]',
+        ),
+    ),
+    "Swin, classification": (
+        Swin,
+        published(
+            "max_epochs = 300\nepoch_length = 1252", ADAMW,
+            "norm_decay_mult = 0.0\nbias_decay_mult = 0.0\nflat_decay_mult = 0.0\n"
+            f'custom_keys.".absolute_pos_embed" = {SWIN}\ncustom_keys.".relative_position_bias_table" = {SWIN}',
+            'type = "LinearLR"\nstart_factor = 1e-3\nend = 20\n' + CONVERTED,
+            'type = "CosineAnnealingLR"\neta_min = 1e-5\nbegin = 20',
+        ),
+    ),
+    "Swin, segmentation": (
+        Swin,
+        published(
+            "max_iters = 160000", ADAMW,
+            f"custom_keys.absolute_pos_embed = {SWIN}\ncustom_keys.relative_position_bias_table = {SWIN}\ncustom_keys.norm = {SWIN}",
+            BY_ITERATION + "1500", 'type = "PolyLR"\npower = 1.0\nbegin = 1500\nend = 160000\nby_epoch = false',
+        ),
+    ),
+    "SlowOnly, with a warm-up of epochs": (
+        Detector,
+        published(
+            "max_epochs = 256\nepoch_length = 10", SGD, "",
+            'type = "LinearLR"\nstart_factor = 0.1\nbegin = 0\nend = 34\n' + CONVERTED,
+            'type = "CosineAnnealingLR"\nT_max = 222\nbegin = 34\nend = 256\n' + CONVERTED,
+        ),
+    ),
+    "PointPillars, one cycle of two cosines": (
+        Detector,
+        published(
+            "max_epochs = 20\nepoch_length = 10", 'type = "AdamW", lr = 0.0018, betas = [0.95, 0.99]', "",
+            'type = "CosineAnnealingLR"\nT_max = 8\neta_min = 0.018\nend = 8\n' + CONVERTED,
+            'type = "CosineAnnealingLR"\nT_max = 12\neta_min = 1.8e-7\nbegin = 8\nend = 20\n' + CONVERTED,
+            'type = "CosineAnnealingMomentum"\nT_max = 8\neta_min = 0.8947\nend = 8\n' + CONVERTED,
+            'type = "CosineAnnealingMomentum"\nT_max = 12\neta_min = 1\nbegin = 8\nend = 20\n' + CONVERTED,
+        ),
+    ),
+    "DINO, with a weight decay that grows": (
+        Swin,
+        published(
+            "max_epochs = 100\nepoch_length = 10", ADAMW, "norm_decay_mult = 0\nbias_decay_mult = 0",
+            BY_ITERATION + "100", 'type = "CosineAnnealingLR"\nby_epoch = false\nbegin = 100\neta_min = 1e-6',
+            'type = "CosineAnnealingWeightDecay"\nby_epoch = false\neta_min = 0.4',
+        ),
+    ),
+    "EDVR, with restarts": (
+        Detector,
+        published(
+            "max_iters = 600000", 'type = "Adam", lr = 4e-4', "",
+            'type = "CosineRestartLR"\nby_epoch = false\neta_min = 1e-7\nperiods = [50000, 100000, 150000, 150000, 150000]\n'
+            "restart_weights = [1, 1, 1, 1, 1]",
+        ),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_what_is_published_and_works_is_not_warned_of(name: str) -> None:
+    model, text = PUBLISHED[name]
+    assert plan_of(text, model()).warnings() == []
+
+
+class Gan(nn.Module):
+    """Two networks, each with an optimizer of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.generator, self.critic = nn.Linear(2, 2), nn.Linear(2, 2)
+
+
+GAN = """
+[train_cfg]
+max_iters = 80
+[optim_wrapper.generator]
+optimizer = { type = "SGD", lr = 0.1 }
+[optim_wrapper.critic]
+accumulative_counts = 4
+optimizer = { type = "SGD", lr = 1e-4 }
+"""
+
+
+def test_each_of_several_optimizers_counts_its_own_updates() -> None:
+    cosine = 'type = "CosineAnnealingLR"\nby = "update"\n'
+    own = f"[[param_scheduler.generator]]\n{cosine}T_max = 80\n[[param_scheduler.critic]]\n{cosine}T_max = 20\n"
+    assert plan_of(GAN + own, Gan()).findings == ()
+    (found,) = plan_of(GAN + own.replace("T_max = 20", "T_max = 40"), Gan()).findings
+    assert (found.code, key_text(found.key)) == ("schedule-cut-off", "param_scheduler.critic.0.T_max")
+
+
+def test_a_schedule_that_several_optimizers_share_is_looked_at_for_each() -> None:
+    shared = '[[param_scheduler]]\ntype = "CosineAnnealingLR"\nby_epoch = false\neta_min = 1e-3\nend = 40\n'
+    found = {one.code: one.message for one in plan_of(GAN + shared, Gan()).findings}
+    assert found == {
+        "floor-above-value": "1 of 1 group starts below 0.001 (the lowest at 0.0001), and rises to it",
+        "counts-iterations": "its 40 iterations are 10 updates, as 4 batches make one",
+        "schedule-ends-early": "it ends at iteration 40, the run at iteration 80; the value stays as it is",
+    }
+
+
+def test_accumulation_is_known_without_a_model() -> None:
+    text = schedules(WARM, wrapper="accumulative_counts = 4")
+    assert [one.code for one in make_plan(assemble(parse_job(text), without_weights=True)).findings] == [
+        "counts-iterations"
+    ]
+
+
 ELSEWHERE = {
     "not-trained",
+    "not-in-model",
     "name-claimed-twice",
     "needs-values",
     "schedule-not-shown",
+    "scheduler-of-another",
+    "scheduler-raises",
     "groups-could-merge",
     "could-be-fused",
 }
@@ -347,6 +622,10 @@ def test_a_name_that_two_distributions_claim(site: Site, own: str, codes: list[s
     assert [(one.code, key_text(one.key)) for one in plan.findings] == [
         (code, "optim_wrapper.optimizer.type") for code in codes
     ]
+
+
+def test_names_inside_data_parallel_are_no_second_names() -> None:
+    assert "shared-parameter" not in [one.code for one in plan_of(optimizer(), nn.DataParallel(Net())).findings]
 
 
 SNEAKY = """

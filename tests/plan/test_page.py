@@ -7,12 +7,16 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from torch import nn
 
 from optimctl.assemble import assemble
-from optimctl.job.load import load_job
+from optimctl.errors import UsageError
+from optimctl.job.load import load_job, parse_job
+from optimctl.plan.grid import Grid
 from optimctl.plan.page import plan_page
 from optimctl.plan.plan import make_plan
 from optimctl.plan.sketch import Sketch
+from optimctl.plan.why import matching, why_page
 from tests.jobs import BLOBS
 
 RULES = [
@@ -153,3 +157,90 @@ def test_a_sketch_where_there_is_only_ascii() -> None:
 
 def test_what_is_zero_all_the_time_is_a_flat_line() -> None:
     assert "█" not in shown(Sketch("lr", [0.0] * 5, "0", "5"), width=40)
+
+
+def test_what_is_not_finite_is_at_the_top() -> None:
+    lines = shown(Sketch("lr", [1.0, 2.0, float("inf"), float("nan"), -1.0], "2", "5"), width=16).splitlines()
+    assert lines[1:5] == ["2    ████████", "     ████████", "  ███████████", "0 ███████████"]
+
+
+SCHEDULE = Grid(
+    ["iteration", "lr of group 0", "lr of group 1"], [["1", "0.00118098", "0.1"], ["1,000", "1e-05", "2"]], needed=2
+)
+GROUPS = Grid(
+    ["group", "lr", "names"],
+    [["0", "0.1", "backbone.layer1.conv, neck"], ["1", "0.01", "a\x1b[31m[bold]"]],
+    needed=3,
+    flows=True,
+)
+
+WIDE_ENOUGH = """\
+iteration  lr of group 0  lr of group 1
+        1     0.00118098            0.1
+    1,000          1e-05              2
+"""
+HEADINGS_BREAK = """\
+                       lr of
+                lr of  group
+iteration     group 0      1
+        1  0.00118098    0.1
+    1,000       1e-05      2
+"""
+A_COLUMN_LESS = """\
+                lr of
+iteration     group 0
+        1  0.00118098
+    1,000       1e-05
+and 1 more column,
+for which the screen
+is too narrow
+"""
+NO_TABLE = """\
+iteration 1,
+lr of group 0
+0.00118098, lr
+of group 1 0.1
+iteration
+1,000, lr of
+group 0 1e-05,
+lr of group 1
+2
+"""
+NAMES_BREAK = """\
+group    lr  names
+    0   0.1  backbone.layer1.c
+             onv, neck
+    1  0.01  a\\x1b[31m[bold]
+"""
+
+
+@pytest.mark.parametrize(
+    ("grid", "width", "lines"),
+    [
+        (SCHEDULE, 40, WIDE_ENOUGH),
+        (SCHEDULE, 28, HEADINGS_BREAK),
+        (SCHEDULE, 21, A_COLUMN_LESS),
+        (SCHEDULE, 14, NO_TABLE),
+        (GROUPS, 30, NAMES_BREAK),
+    ],
+)
+def test_a_table_never_cuts_a_number(grid: Grid, width: int, lines: str) -> None:
+    assert shown(grid, width=width) == lines
+
+
+def test_names_from_elsewhere_cannot_paint_the_screen() -> None:
+    model = nn.Module()
+    model.add_module("a\x1b[31m\nred", nn.Linear(2, 2))
+    model.add_module("[/bold]", nn.Linear(2, 2))
+    text = '[optim_wrapper]\noptimizer = { type = "SGD", lr = 0.1 }\n'
+    plan = make_plan(assemble(parse_job(text), without_weights=True, model=model))
+    page = "".join(shown(part, width=100) for part in [*plan_page(plan), *why_page(plan, ["[/bold].weight"])])
+    assert "a\\x1b[31m\\nred.weight" in page
+    assert "[/bold].weight (2, 2), group 0" in page
+    assert "\x1b" not in page
+
+
+def test_why_says_what_the_job_lacks() -> None:
+    plan = make_plan(assemble(parse_job("[train_cfg]\nmax_iters = 3\n"), without_weights=True, model=nn.Linear(2, 2)))
+    with pytest.raises(UsageError, match=r"no parameter is called 'weight'; the job has no \[optim_wrapper\]"):
+        matching(plan, "weight")

@@ -5,7 +5,7 @@ In this room: ``finding.py`` (the catalogue), and one file for each thing that f
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from optimctl.plan.findings.finding import Finding
@@ -16,15 +16,19 @@ from optimctl.plan.findings.training import about_training
 if TYPE_CHECKING:
     from optimctl.plan.subject import Subject
 
-__all__ = ["Finding", "findings_of"]
+__all__ = ["Finding", "findings_of", "in_order"]
 
 _LEVELS = ("error", "warning", "note")
 
 
 def findings_of(subject: Subject) -> list[Finding]:
     """Every finding once: the grave ones first, then in the order of the job's sections."""
-    found = dict.fromkeys((*_all(subject),))
-    return sorted(found, key=lambda one: _LEVELS.index(one.level))
+    return in_order(_all(subject))
+
+
+def in_order(findings: Iterable[Finding]) -> list[Finding]:
+    """Each once, the grave ones first, else as they come."""
+    return sorted(dict.fromkeys(findings), key=lambda one: _LEVELS.index(one.level))
 
 
 def _all(subject: Subject) -> Iterator[Finding]:

@@ -39,7 +39,7 @@ KINDS: Mapping[str, Kind] = {
     "rule-hidden": Kind(
         "warning",
         "A rule applies to parameters, and decides nothing for any of them: everywhere a longer custom key replaces it, or another rule by "
-        "type.",
+        "type, and not all of those say the same.",
         "Take it out, or say in the key that wins what should hold.",
     ),
     "key-silences-rules": Kind(
@@ -62,6 +62,11 @@ KINDS: Mapping[str, Kind] = {
         "note",
         "One parameter has several names in the model. It is trained once, with the rules of its first name.",
         "Nothing, unless a custom key was meant to match another of its names.",
+    ),
+    "not-in-model": Kind(
+        "note",
+        "An optimizer has parameters that the model has not: it was made of another model, or before a part of this one was replaced.",
+        "Make the optimizer when the model is complete; nothing, where it trains a second model too.",
     ),
     "not-trained": Kind(
         "warning",
@@ -107,8 +112,8 @@ KINDS: Mapping[str, Kind] = {
     ),
     "schedule-never-steps": Kind(
         "warning",
-        "The whole run is one step of what the schedule counts, so that nothing ever changes.",
-        'Count iterations: `by = "iteration"`, or `convert_to_iter_based = true`.',
+        "The whole run is one step of what the schedule counts, or `step_size` is longer than its range: nothing ever changes.",
+        'Count iterations (`by = "iteration"`, or `convert_to_iter_based = true`), or take a shorter `step_size`.',
     ),
     "schedule-after-run": Kind(
         "warning",
@@ -117,8 +122,8 @@ KINDS: Mapping[str, Kind] = {
     ),
     "schedule-cut-off": Kind(
         "warning",
-        "The run ends before the schedule does: the value never arrives where the schedule leads.",
-        "Leave `end` and `T_max` out (they follow the run's length), or give them as shares of the run.",
+        "The schedule needs more steps than the run, or its range, has: the value never arrives where the schedule leads.",
+        "Leave `end`, `T_max` and `total_steps` out (they follow the run's length), or give them as shares of the run.",
     ),
     "schedule-ends-early": Kind(
         "note",
@@ -157,7 +162,8 @@ KINDS: Mapping[str, Kind] = {
     ),
     "floor-above-value": Kind(
         "warning",
-        "A group starts below the schedule's `eta_min`, so that its value rises towards it.",
+        "A group starts below the schedule's `eta_min`, so that its value rises towards it. Where all groups do, this is told of learning "
+        "rates alone, and not of the way up of a cycle.",
         "`eta_min_ratio` gives the floor as a share of each group's own value.",
     ),
     "one-step-ramp": Kind(
@@ -167,7 +173,8 @@ KINDS: Mapping[str, Kind] = {
     ),
     "counts-iterations": Kind(
         "note",
-        "Under accumulation a schedule by iteration counts batches, not steps of the optimizer.",
+        "Under accumulation a schedule by iteration counts batches, not steps of the optimizer. Told where the schedule ends before the "
+        "run.",
         'Nothing, or `by = "update"`.',
     ),
     "waits-for-device": Kind(
@@ -190,13 +197,30 @@ KINDS: Mapping[str, Kind] = {
         "The model could not be built without values, so that inspecting it takes the time and the memory of building it.",
         "Nothing, or a constructor of the model that does not look at values.",
     ),
+    "scheduler-of-another": Kind(
+        "warning",
+        "A scheduler moves an optimizer that is not among those explained: the options of these stay as they are.",
+        "Make the scheduler of the optimizer that is stepped.",
+    ),
+    "scheduler-raises": Kind(
+        "error",
+        "A scheduler raises an exception before the training has come to its end.",
+        "Give it the length of the training, in its own steps.",
+    ),
     "schedule-not-shown": Kind(
         "note",
-        "How long the training is cannot be seen from its schedulers, so that their values are not shown.",
+        "How long the training is cannot be seen from its schedulers, or a scheduler waits for a metric or cannot be copied, so that its "
+        "values are not shown.",
         "Say it: `optimctl.explain(model, optimizer, scheduler, iterations=10_000)`.",
     ),
 }
 """Every finding by its code."""
+
+
+def counted(number: int, what: str) -> str:
+    """``1 iteration``, ``2,000 iterations``; of several words the first takes the plural."""
+    first, _, rest = what.partition(" ")
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {first}s {rest}".rstrip()
 
 
 def finding(code: str, key: Key, message: str) -> Finding:

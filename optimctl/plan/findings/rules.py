@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from optimctl.errors import Key, listing, nearest
-from optimctl.plan.findings.finding import Finding, finding
+from optimctl.plan.findings.finding import Finding, counted, finding
 
 if TYPE_CHECKING:
     from optimctl.optim.options import Options
@@ -26,17 +26,23 @@ def about_rules(subject: Subject) -> Iterator[Finding]:
     for part in wrappers.values():
         prefix: Key = ("optim_wrapper", *part.prefix)
         options: Mapping[str, Options] = getattr(part.wrapper, "options", {})
-        rules = _Rules(getattr(part.wrapper, "rule_keys", ()), options, _frozen_by_the_model(subject, part))
+        keys = getattr(part.wrapper, "rule_keys", ())
+        rules = _Rules(subject, prefix, keys, options, _frozen_by_the_model(subject, part))
         for one in rules.findings():
             yield finding(one.code, (*prefix, *one.key), one.message)
     yield from _not_trained(subject)
+    yield from _not_in_model(subject)
     yield from _shared(subject)
 
 
 class _Rules:
     """The rules of one wrapper, and what became of them; keys are seen from its table."""
 
-    def __init__(self, keys: Sequence[Key], options: Mapping[str, Options], frozen: frozenset[str]) -> None:
+    def __init__(
+        self, subject: Subject, prefix: Key, keys: Sequence[Key], options: Mapping[str, Options], frozen: frozenset[str]
+    ) -> None:
+        self.subject = subject
+        self.prefix = prefix
         self.keys = keys
         self.names = list(options)
         self.frozen = frozen
@@ -75,11 +81,23 @@ class _Rules:
         if key[-2] == "norm_types":
             return
         winners = {_winner(one, key) for one in self.kinds.values() if key in one.matched}
-        if key in winners:
+        if key in winners or all(self._says_the_same(key, winner) for winner in winners):
             return
         those = listing((str(winner[-1]) for winner in sorted(winners, key=str)), 3)
-        count = len(self.matches[key])
-        yield finding("rule-hidden", key, f"it decides nothing: {those} decides for all {count} that it matches")
+        decide, count = "decides" if len(winners) == 1 else "decide", len(self.matches[key])
+        yield finding("rule-hidden", key, f"it decides nothing: {those} {decide} for all {count} that it matches")
+
+    def _says_the_same(self, key: Key, winner: Key) -> bool:
+        """Whether all that a rule says would be no different if it won."""
+        own, other = self._words(key), self._words(winner)
+        return bool(own) and all(word in other and other[word] == value for word, value in own.items())
+
+    def _words(self, rule: Key) -> Mapping[str, Any]:
+        """What the job says at a rule, in the words of a custom key; nothing where there is no job to look into."""
+        value = self.subject.written((*self.prefix, *rule))
+        if value is None or isinstance(value, Mapping):
+            return value or {}
+        return {WORDS[_moves(rule)]: 0 if value is True else value}  # no_weight_decay = true
 
     def _silences(self, key: Key) -> Iterator[Finding]:
         """What a custom key takes away from the rules by type without a word about it."""
@@ -89,11 +107,12 @@ class _Rules:
             if _first_custom(one) != key or one.frozen or name in self.frozen:
                 continue
             for rule in one.matched:
-                if _is_by_type(rule) and one.get(_moves(rule)) and not _says(one, key, _moves(rule)):
+                would_change = one.get(_moves(rule)) and self._words(rule) != {WORDS[_moves(rule)]: 1}
+                if _is_by_type(rule) and would_change and not _says(one, key, _moves(rule)):
                     silenced[rule] = silenced.get(rule, 0) + 1
         for rule, count in silenced.items():
             word = WORDS[_moves(rule)]
-            message = f"it says nothing of `{word}`, and still switches off `{rule[-1]}` for {_tensors(count)}; give it a `{word}`"
+            message = f"it says nothing of `{word}`, and still switches off `{rule[-1]}` for {counted(count, 'tensor')}; give it a `{word}`"
             yield finding("key-silences-rules", key, message)
 
     def _zero(self, key: Key) -> Iterator[Finding]:
@@ -106,9 +125,7 @@ class _Rules:
             if (one := self.options[name]).get("lr") == 0 and _first_custom(one) == key and not one.frozen
         ]
         if zero:
-            message = (
-                f"lr is 0 for {_tensors(len(zero))}: gradients are computed for nothing; `freeze = true` saves them"
-            )
+            message = f"lr is 0 for {counted(len(zero), 'tensor')}: gradients are computed for nothing; `freeze = true` saves them"
             yield finding("lr-zero", key, message)
 
 
@@ -161,8 +178,24 @@ def _not_trained(subject: Subject) -> Iterator[Finding]:
     owned = {id(p) for part in subject.parts for group in part.optimizer.param_groups for p in group["params"]}
     names = [met.name for met in subject.walked if met.parameter.requires_grad and id(met.parameter) not in owned]
     if names:
-        message = f"{listing(names, 3)} ask for gradients, and no optimizer has them; freeze them, or give them one"
+        ask, them = ("asks", "it") if len(names) == 1 else ("ask", "them")
+        message = (
+            f"{listing(names, 3)} {ask} for gradients, and no optimizer has {them}; freeze {them}, or give {them} one"
+        )
         yield finding("not-trained", ("optim_wrapper",), message)
+
+
+def _not_in_model(subject: Subject) -> Iterator[Finding]:
+    """Optimizers that have parameters of another model."""
+    if subject.model is None:
+        return
+    known = {id(met.parameter) for met in subject.walked}
+    for part in subject.parts:
+        owned = [parameter for group in part.optimizer.param_groups for parameter in group["params"]]
+        strange = sum(id(parameter) not in known for parameter in owned)
+        if strange:
+            message = f"{strange} of the {counted(len(owned), 'tensor')} that {type(part.optimizer).__name__} has are not in the model"
+            yield finding("not-in-model", ("optim_wrapper", *part.prefix), message)
 
 
 def _shared(subject: Subject) -> Iterator[Finding]:
@@ -183,7 +216,3 @@ def _shared(subject: Subject) -> Iterator[Finding]:
 def _paths(name: str) -> Iterable[str]:
     parts = name.split(".")
     return (".".join(parts[start:end]) for start, end in itertools.combinations(range(len(parts) + 1), 2))
-
-
-def _tensors(count: int) -> str:
-    return "1 tensor" if count == 1 else f"{count} tensors"

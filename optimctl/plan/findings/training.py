@@ -13,11 +13,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from optimctl import plugins
 from optimctl.errors import Key, listing
 from optimctl.job.named import plugin_tables
-from optimctl.optim.constructor import IMPLEMENTATIONS
 from optimctl.optim.fused import torchs_class
 from optimctl.optim.rules import NORMS
-from optimctl.plan.findings.finding import Finding, finding
-from optimctl.plan.subject import start_options
+from optimctl.optim.takes import maybe_sparse
+from optimctl.plan.findings.finding import Finding, counted, finding
+from optimctl.plan.subject import told_options
 
 if TYPE_CHECKING:
     from optimctl.job.schema import Job
@@ -38,7 +38,7 @@ def about_training(subject: Subject) -> Iterator[Finding]:
         yield from _decay(subject, part)
         yield from _precision(subject, part)
         yield from _accumulation(subject, part)
-        yield from _slow_step(part)
+        yield from _slow_step(part, subject)
     if subject.job is not None:
         yield from _metrics(subject, subject.job)
         yield from _names(subject.job)
@@ -85,7 +85,8 @@ def _precision(subject: Subject, part: Part) -> Iterator[Finding]:
     scaled = scaler is not None and scaler.is_enabled()
     half = [p for group in part.optimizer.param_groups for p in group["params"] if p.dtype is torch.float16]
     if half and not scaled:
-        message = f"{len(half)} tensors are in float16, and nothing scales their gradients; AmpOptimWrapper does"
+        are = f"{counted(len(half), 'tensor')} {'is' if len(half) == 1 else 'are'}"
+        message = f"{are} in float16, and nothing scales their gradients; AmpOptimWrapper does"
         yield finding("float16-without-scaler", _key(part), message)
     waiting = (key for name, key, placed in subject.placed if name == part.wrapper_name and placed.unit == "update")
     for key in waiting if scaled else ():
@@ -93,19 +94,19 @@ def _precision(subject: Subject, part: Part) -> Iterator[Finding]:
         yield finding("waits-for-device", key, message)
 
 
-def _slow_step(part: Part) -> Iterator[Finding]:
+def _slow_step(part: Part, subject: Subject) -> Iterator[Finding]:
     """How an optimizer that was made elsewhere could step faster."""
-    groups = part.optimizer.param_groups
-    different = {repr(sorted(start_options(group).items(), key=str)) for group in groups}
+    groups, defaults = part.optimizer.param_groups, part.optimizer.defaults
+    different = {repr(sorted(told_options(group).items(), key=str)) for group in groups}
     if len(groups) > 2 * len(different) and part.plugin is None:
         message = (
             f"{len(groups)} groups have only {len(different)} different sets of options, and are stepped one by one"
         )
         yield finding("groups-could-merge", (), message)
     kind = torchs_class(part.optimizer)
-    chosen = any(part.optimizer.defaults.get(name) for name in IMPLEMENTATIONS)
-    plain = all(p.is_floating_point() for group in groups for p in group["params"])
-    if part.plugin is None and kind is not None and "fused" in part.optimizer.defaults and not chosen and plain:
+    chosen = any(defaults.get(name) is not None for name in ("fused", "foreach")) or defaults.get("differentiable")
+    plain = all(p.is_floating_point() for group in groups for p in group["params"]) and not maybe_sparse(subject.walked)
+    if part.plugin is None and kind is not None and "fused" in defaults and not chosen and plain:
         yield finding("could-be-fused", (), f"torch has a fused {kind.__name__}, which is asked for with fused=True")
 
 
@@ -119,7 +120,8 @@ def _accumulation(subject: Subject, part: Part) -> Iterator[Finding]:
         yield finding("short-last-window", key, f"the last of {iterations:,} iterations make a window of {rest}")
     norms = sum(isinstance(module, _BatchNorm) for module in subject.model.modules()) if subject.model else 0
     if norms:
-        message = f"the model has {norms} layers of batch norm, which see each batch alone, not {counts} together"
+        layers, see = counted(norms, "layer of batch norm"), "sees" if norms == 1 else "see"
+        message = f"the model has {layers}, which {see} each batch alone, not {counts} together"
         yield finding("batch-norm-accumulates", key, message)
 
 
