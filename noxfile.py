@@ -12,7 +12,7 @@ nox.options.reuse_venv = "yes"
 
 PLUGINS = tuple(
     argument
-    for name in ("optimctl-vision", "optimctl-example", "optimctl-pytorch-optimizer")
+    for name in ("optimctl-vision", "optimctl-example", "optimctl-mmengine", "optimctl-pytorch-optimizer")
     for argument in ("-e", f"plugins/{name}")
 )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import groups
 import loop
+import runner
 import schedules
 import step
 import validate
@@ -13,7 +14,15 @@ import plugins
 
 def main() -> None:
     """Measure all and print."""
-    for measure in (step.measure, groups.measure, schedules.measure, loop.measure, plugins.measure, validate.measure):
+    for measure in (
+        step.measure,
+        groups.measure,
+        schedules.measure,
+        loop.measure,
+        runner.measure,
+        plugins.measure,
+        validate.measure,
+    ):
         for line, value in measure().items():
             print(f"| {line} | {value:.3g} |", flush=True)
 

@@ -55,7 +55,7 @@ def export(
     own = read_options(loaded, options)
     run, chosen = _chosen(loaded, job_or_run, checkpoint)
     if run is not None and (overrides or unset):
-        raise UsageError(f"--set and --unset change a job, and {run} is a run; they go with its job, {run / 'job.toml'}")
+        raise UsageError(f"--set and --unset change a job, and {run} is a run; its job is {run / 'job.toml'}")
     job = read_job(job_or_run, overrides, unset)
 
     from optimctl.export.source import Source
@@ -66,7 +66,8 @@ def export(
     pieces = _pieces(loaded, made)
     if target is not None:
         size = replace_file(target, pieces)
-        output.say(f"{output.visible(str(target))}: {format_name} of {_what(loaded, source, job_or_run)}, {size:,} bytes")
+        what = f"{format_name} of {_what(loaded, source, job_or_run)}, {size:,} bytes"
+        output.say(output.visible(f"{target}: {what}"))
     elif isinstance(made, bytes):
         raise UsageError(_not_for_a_screen(format_name, job_or_run))
     else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -11,12 +11,14 @@ import click
 from click.shell_completion import CompletionItem
 
 from optimctl.cli import output
+from optimctl.cli.options import Command
 from optimctl.errors import JobError, OptimctlError, Place, PluginError, Problem, UsageError, is_ours, raised_text
 
 if TYPE_CHECKING:
     from optimctl.plugins import LoadedPlugin
+    from optimctl.signatures import Argument
 
-PARAMETER = "format_name"
+_WORDS = "optimctl.words"
 
 
 class FormatCommand(click.Command):
@@ -24,9 +26,17 @@ class FormatCommand(click.Command):
 
     kind: str
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Note the words: ``--help`` is answered before click reads which of them is what."""
+        ctx.meta[_WORDS] = tuple(args)
+        return super().parse_args(ctx, args)
+
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """What stands below the options."""
-        name = ctx.params.get(PARAMETER)
+        from optimctl.plugins import installed
+
+        words = ctx.meta.get(_WORDS, ())
+        name = next((word for word in words if installed().answering(self.kind, word)), None)
         if name is None:
             with formatter.section("Formats"):
                 formatter.write_dl(list(_formats(self.kind)))
@@ -53,15 +63,15 @@ class ImportCommand(FormatCommand):
     kind = "importers"
 
 
-def format_argument(kind: str) -> Any:
-    """FORMAT: read before ``--help`` is, which tells of it."""
+def format_argument(kind: str) -> Callable[[Command], Command]:
+    """FORMAT."""
 
     def complete(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:
         from optimctl.plugins import installed
 
         return [CompletionItem(name) for name in installed().names(kind) if name.startswith(incomplete)]
 
-    return click.argument(PARAMETER, metavar="FORMAT", is_eager=True, shell_complete=complete)
+    return click.argument("format_name", metavar="FORMAT", shell_complete=complete)
 
 
 format_option = click.option(
@@ -142,11 +152,15 @@ def _formats(kind: str) -> Iterator[tuple[str, str]]:
     for name in found.names(kind):
         claims = found.claims[kind][name]
         own = next((claim for claim in claims if claim.distribution == OWN), None)
-        if own is not None:
-            first = next(_paragraphs(load_format(kind, name)), "")
-            yield name, first.partition(". ")[0].removesuffix(".")
-        else:
-            yield name, f"of {' and '.join(claim.distribution for claim in claims)}; `{name} --help` tells more"
+        yield name, _summary(kind, name) if own else f"of {' and '.join(claim.distribution for claim in claims)}"
+
+
+def _summary(kind: str, name: str) -> str:
+    try:
+        first = next(_paragraphs(load_format(kind, name)), "")
+    except PluginError:
+        return "cannot be loaded: `optimctl plugins check` tells why"
+    return first.partition(". ")[0].removesuffix(".")
 
 
 def _paragraphs(loaded: LoadedPlugin) -> Iterator[str]:
@@ -160,11 +174,18 @@ def _paragraphs(loaded: LoadedPlugin) -> Iterator[str]:
 
 
 def _options(loaded: LoadedPlugin) -> Iterator[tuple[str, str]]:
-    from optimctl.signatures import EMPTY, arguments
+    from optimctl.signatures import arguments
 
     for one in arguments(loaded) or ():
-        default = "needed" if one.required else "" if one.default in (EMPTY, None) else f"default: {one.default}"
-        yield f"--option {one.name}=…", "  ".join(text for text in (one.description, f"[{default}]" if default else "") if text)
+        usual = "  [needed]" if one.required else _default(one)
+        yield f"--option {one.name}=…", f"{one.description}{usual}".strip()
+
+
+def _default(one: Argument) -> str:
+    from optimctl.job.plugin_schema import is_toml
+    from optimctl.job.write import toml_value
+
+    return f"  [default: {toml_value(one.default)}]" if is_toml(one.default) and one.default != "" else ""
 
 
 __all__ = [

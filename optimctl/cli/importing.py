@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from optimctl.cli import output
-from optimctl.cli.files import NewFile, check_target, write_all
+from optimctl.cli.files import NewFile, write_all
 from optimctl.cli.formats import ImportCommand, format_argument, format_option, load_format, read_options, their_code
 from optimctl.cli.options import common_options
 from optimctl.errors import OptimctlError, PluginError, UsageError, key_text, listing, visible
@@ -32,7 +32,9 @@ if TYPE_CHECKING:
 @click.option("--force", is_flag=True, help="Replace files that are there.")
 @format_option
 @common_options
-def import_(format_name: str, files: tuple[str, ...], target: str | None, force: bool, options: tuple[str, ...]) -> None:
+def import_(
+    format_name: str, files: tuple[str, ...], target: str | None, force: bool, options: tuple[str, ...]
+) -> None:
     """Read jobs from files of another format.
 
     `optimctl import FORMAT --help` tells what a format is; installed packages may bring more. What several files build on is
@@ -50,26 +52,30 @@ def import_(format_name: str, files: tuple[str, ...], target: str | None, force:
         output.data(_text(next(iter(read.values())), places), end="")
     else:
         _write(read, places, force)
-    _tell(read, places, files, to_data=target is not None)
+    _tell(read, places, files, failed, to_data=target is not None)
     if failed:
         raise click.exceptions.Exit(1)
 
 
-def _read_all(loaded: LoadedPlugin, files: Sequence[str], options: Mapping[str, Any]) -> tuple[dict[Path, Imported], int]:
-    """What came of all files, by what it was read from, and how many could not be read; those are told.
+def _read_all(
+    loaded: LoadedPlugin, files: Sequence[str], options: Mapping[str, Any]
+) -> tuple[dict[Path, Imported], dict[str, str]]:
+    """What came of all files, by what it was read from, and why others could not be read; those are told.
 
     Raises:
         OptimctlError: None of the files can be read.
     """
     read: dict[Path, Imported] = {}
-    failed = 0
+    failed: dict[str, str] = {}
     for file in files:
         try:
             for imported in _read(loaded, file, options):
-                read.setdefault(_real(imported.file), imported)
+                place = _real(imported.file)
+                if imported.told or place not in read:  # a file that others build on may be asked for, too
+                    read[place] = imported
         except OptimctlError as error:
-            failed += 1
-            if failed == len(files):
+            failed[file] = str(error).splitlines()[0]
+            if len(failed) == len(set(files)):
                 raise
             output.error(error)
     return read, failed
@@ -138,18 +144,17 @@ def _check(loaded: LoadedPlugin, imported: Imported, read: Mapping[Path, Importe
         message = f"{loaded} says that {imported.file} builds on {listing(missing)}, and does not say what is in it"
         raise PluginError(message, "wrong-kind")
     for key, value in not_toml(imported.document.data):
-        raise UsageError(f"{imported.file}: {key_text(key)}: {value!r} is no value of TOML; take it out, or give it another")
+        raise UsageError(f"{imported.file}: {key_text(key)}: {value!r} is no value of TOML; take it out")
 
 
 # --- what is left and told --------------------------------------------------------------------------------------------
 
 
 def _write(read: Mapping[Path, Imported], places: Mapping[Path, Path], force: bool) -> None:
-    if len(places) == 1:
-        check_target(str(next(iter(places.values()))), force)
     there = [str(place) for place in places.values() if os.path.lexists(place)]
     if there and not force:
-        raise UsageError(f"{listing(there, 3)} {'is' if len(there) == 1 else 'are'} already there; --force replaces")
+        are, them = ("is", "it") if len(there) == 1 else ("are", "them")
+        raise UsageError(f"{listing(there, 3)} {are} already there; --force replaces {them}")
     write_all(
         [
             NewFile(places[file], _text(imported, places).encode(), "", "wb" if force else "xb")
@@ -158,17 +163,24 @@ def _write(read: Mapping[Path, Imported], places: Mapping[Path, Path], force: bo
     )
 
 
-def _tell(read: Mapping[Path, Imported], places: Mapping[Path, Path], files: Sequence[str], to_data: bool) -> None:
-    """A line for each file that was asked for: what it became, and what the importer says of it."""
-    asked = [file for file in dict.fromkeys(_real(Path(file)) for file in files) if file in read]
-    columns = list(dict.fromkeys(column for file in asked for column in read[file].told))
+def _tell(
+    read: Mapping[Path, Imported],
+    places: Mapping[Path, Path],
+    files: Sequence[str],
+    failed: Mapping[str, str],
+    to_data: bool,
+) -> None:
+    """A line for each file that was asked for: what it became, and what the importer says of it, or why it was not read."""
+    names = {_real(Path(file)): file for file in files if file not in failed}
+    columns = list(dict.fromkeys(column for file in names for column in read[file].told))
     if to_data:
         rows = [
-            (str(read[file].file), str(places[file]), *(read[file].told.get(column, "") for column in columns))
-            for file in asked
+            (name, str(places[file]), *(read[file].told.get(column, "") for column in columns))
+            for file, name in names.items()
         ]
+        rows += [(name, f"not read: {reason}", *("" for _ in columns)) for name, reason in failed.items()]
         output.table(("file", "job", *columns), rows)
         return
-    for file in asked:
+    for file in names:
         for column, text in read[file].told.items():
             output.say(visible(f"{column}: {text}"))

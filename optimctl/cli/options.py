@@ -83,7 +83,11 @@ def run_folder(path: str) -> Path | None:
     if not os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises where a name is too long
         return None
     newest = newest_run(Path(path))
-    hint = f"; the newest run in it is {newest}" if newest else "; a job is a file, and a run is a folder that `optimctl run` made"
+    hint = (
+        f"; the newest run in it is {newest}"
+        if newest
+        else "; a job is a file, and a run is a folder that `optimctl run` made"
+    )
     raise UsageError(f"{path} is a folder, and not that of a run{hint}")
 
 

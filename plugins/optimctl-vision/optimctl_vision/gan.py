@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from optimctl.optim import OptimWrapperDict
 from optimctl_vision.arguments import require_positive
+
+if TYPE_CHECKING:  # a script that `optimctl export python` has written runs without optimctl
+    from optimctl.optim import OptimWrapperDict
 
 
 class DigitsGAN(nn.Module):

@@ -84,7 +84,7 @@ class VideoTransformer(nn.Module):
         """Return logits of shape (N, num_classes) for clips of shape (N, in_channels, frames, image_size, image_size)."""
         require_clip_size(clips, self.clip_size)
         patches: Tensor = self.patch_embed(clips)
-        tokens = torch.cat([self.cls_token.expand(len(patches), -1, -1), patches], dim=1)
+        tokens = torch.cat([self.cls_token.expand(patches.shape[0], -1, -1), patches], dim=1)
         tokens = self.blocks(self.dropout(tokens + self.pos_embed))
         logits: Tensor = self.head(self.norm(tokens[:, 0]))
         return logits

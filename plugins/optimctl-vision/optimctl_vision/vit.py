@@ -69,7 +69,7 @@ class VisionTransformer(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Return logits of shape (N, num_classes) for images of shape (N, in_channels, image_size, image_size)."""
         patches: Tensor = self.patch_embed(images)
-        tokens = torch.cat([self.cls_token.expand(len(patches), -1, -1), patches], dim=1)
+        tokens = torch.cat([self.cls_token.expand(patches.shape[0], -1, -1), patches], dim=1)
         tokens = self.blocks(self.dropout(tokens + self.pos_embed))
         logits: Tensor = self.head(self.norm(tokens[:, 0]))
         return logits

@@ -1,0 +1,429 @@
+"""Each built-in schedule as lines of Python: the same arithmetic in the same order, so that the values are those of a run, to the bit.
+
+In this room: ``Act``, what a schedule does step by step, ``Place``, where it stands, and ``write``, which makes one from the other. The
+formulas are those of ``optimctl.schedule.curves``, for one step instead of many.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from optimctl.export.python.layout import lay, listed
+from optimctl.job.length import parse_share
+from optimctl.schedule import curves
+from optimctl.schedule.place import Placed, RunLength, Unit
+
+COUNTS: Mapping[Unit, str] = {"epoch": "epochs", "iteration": "iterations", "update": "updates"}
+"""What a script calls the run's length in each unit."""
+
+
+@dataclass(frozen=True)
+class Act:
+    """What a schedule does at its steps, as Python: ``change`` multiplies the value, ``more`` (of the base) and ``shift`` are added."""
+
+    ratio: str = ""
+    """What the value is multiplied by at each step but the first."""
+    start: str = ""
+    """What it is multiplied by at the first step, where that is anything but 1."""
+    sets: str = ""
+    """What it is at the first step, as a multiple of the base, whatever it was before."""
+    value: str = ""
+    """What the value is at each step, as a multiple of the base, whatever it was before."""
+    lines: tuple[str, ...] = ()
+    """Statements for each step but the first, where none of these will do; those of ``shift`` count where something is added."""
+    floor: float = 0.0
+    """The value that ``ratio`` draws towards."""
+    floor_share: float = 0.0
+    """The same, as a share of the base."""
+    when: str = ""
+    """The only steps that count."""
+    define: str = ""
+    """What must stand before the loop."""
+    is_hidden: bool = False
+    """Whether the first step shows 0, and remembers the value."""
+    adds_base: bool = False
+    """Whether ``lines`` add to ``more``."""
+    adds: bool = False
+    """Whether ``lines`` add to ``shift``."""
+
+    @property
+    def moves_scale(self) -> bool:
+        """Whether something is added that is a multiple of the base."""
+        return bool(self.value or self.floor_share or self.adds_base)
+
+    @property
+    def moves_offset(self) -> bool:
+        """Whether something is added whatever the base is."""
+        return bool(self.floor or self.adds)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a schedule stands in a run, in the words of the script."""
+
+    placed: Placed
+    table: Mapping[str, Any]
+    """What the job says of it."""
+    run: RunLength
+    name: str
+    """What its curve is called: ``warmup``, ``cosine``."""
+
+    @property
+    def index(self) -> str:
+        """The variable that counts its unit."""
+        return self.placed.unit
+
+    @property
+    def last(self) -> int:
+        """The last step that the run takes of it, counted from its begin."""
+        total = self.run.count(self.placed.unit) or 0
+        return min(total, self.placed.end or total) - self.placed.begin - 1
+
+    @property
+    def begin(self) -> str:
+        """Where it begins."""
+        return self.count("begin", self.placed.begin)
+
+    @property
+    def end(self) -> str:
+        """Where it ends; nothing where that is the end of the run, or behind it."""
+        total = self.run.count(self.placed.unit)
+        is_open = self.placed.end is None or total is None or self.placed.end >= total
+        return "" if is_open else self.whole_end
+
+    @property
+    def whole_end(self) -> str:
+        """Where it ends, also where that is the end of the run."""
+        is_said = self.table.get("end") is not None and self.placed.end is not None
+        return self.count("end", self.placed.end or 0) if is_said else COUNTS[self.placed.unit]
+
+    @property
+    def steps(self) -> str:
+        """How many steps it has."""
+        end = self.whole_end
+        if end.isdigit() and self.begin.isdigit():
+            return str(int(end) - int(self.begin))
+        return end if self.begin == "0" else f"{end} - {self.begin}"
+
+    @property
+    def offset(self) -> str:
+        """Its own step, counted from where it begins, as an expression."""
+        return self.index if self.begin == "0" else f"{self.index} - {self.begin}"
+
+    @property
+    def step(self) -> str:
+        """The variable that has its own step; where it begins later than the run, ``step`` is set to ``offset``."""
+        return self.index if self.begin == "0" else "step"
+
+    def at(self, step: int) -> str:
+        """A step of its own, counted from the run's begin."""
+        if self.begin.isdigit():
+            return str(step + int(self.begin))
+        return f"{self.begin} + {step}" if step else self.begin
+
+    def count(self, argument: str, value: float, index: int | None = None) -> str:
+        """A number of steps as the job means it: a share of the run follows the run's length, and so do epochs in iterations."""
+        said = self.table.get(argument)
+        said = said[index] if index is not None and isinstance(said, list) else said
+        share = parse_share(said) if isinstance(said, str) else None
+        total = COUNTS[self.placed.unit]
+        if share is not None:
+            return total if share == 1 else f"{_variable(argument, self.name, index)}"
+        if self.table.get("convert_to_iter_based") is True and isinstance(said, int) and said > 0:
+            return "epoch_length" if said == 1 else f"{said} * epoch_length"
+        return repr(value)
+
+    def shares(self) -> dict[str, str]:
+        """The variables that ``count`` uses, with their values."""
+        found = {}
+        for argument, said in self.table.items():
+            for index, one in enumerate(said) if isinstance(said, list) else [(None, said)]:
+                share = parse_share(one) if isinstance(one, str) else None
+                if share is not None and share < 1:
+                    name = _variable(argument, self.name, index)
+                    found[name] = f"round({share!r} * {COUNTS[self.placed.unit]})" if share else "0"
+        return found
+
+
+def _variable(argument: str, name: str, index: int | None) -> str:
+    words = re.sub(r"(?<!^)(?=[A-Z])", "_", argument).lower().rstrip("_")
+    return f"{name}_{words}" if index is None else f"{name}_{words}_{index}"
+
+
+def name_of(placed: Placed) -> str:
+    """What the curve of a schedule is called."""
+    schedule = placed.schedule
+    if isinstance(schedule, curves.Linear) and schedule.start_factor < schedule.end_factor:
+        return "warmup"
+    words = re.sub(r"(?<!^)(?=[A-Z])", "_", type(schedule).__name__).lower()
+    return _SHORT.get(words, words)
+
+
+_SHORT = {
+    "cosine_annealing": "cosine",
+    "cosine_restart": "cosine",
+    "quadratic_warmup": "warmup",
+    "warmup_stable_decay": "trapezoid",
+}
+
+
+@functools.singledispatch
+def write(schedule: Any, place: Place) -> Act | None:
+    """What a schedule does, as Python; None where it is no built-in one."""
+    return None
+
+
+def _factors(place: Place, body: str, doc: str, schedule: Any) -> Act:
+    """A schedule of factors: the value is multiplied by the ratio of two of them."""
+    starts_at = _first_factor(schedule)
+    hidden = starts_at < curves.NO_FACTOR
+    before = f"{place.name}({place.step} - 1)"
+    ratio = f"{place.name}({place.step}) / {f'({before} or 1.0)' if hidden else before}"
+    start = "" if hidden or starts_at == 1 else f"{place.name}(0)"
+    return Act(ratio, start, define=_function(place.name, doc, body), is_hidden=hidden)
+
+
+def _first_factor(schedule: Any) -> float:
+    import numpy as np
+
+    a, _, _ = schedule.maps(np.zeros(1, dtype=np.int64), 1.0)
+    factor = float(np.broadcast_to(a, (1,))[0])
+    return 0.0 if factor == curves.ZERO else factor
+
+
+def _function(name: str, doc: str, body: str) -> str:
+    lines = "\n".join(f"    {line}" for line in body.splitlines())
+    return f'def {name}(step: int) -> float:\n    """{doc}"""\n{lines}'
+
+
+@write.register
+def _(schedule: curves.Constant, place: Place) -> Act:
+    length = schedule.length
+    hidden = schedule.factor < curves.NO_FACTOR
+    ends = length is not None and 1 < length <= place.last + 1
+    back = "1.0" if hidden else f"1.0 / {schedule.factor!r}"
+    when = f"{place.index} == {place.at((length or 0) - 1)}" if ends else "False"
+    return Act(back, "" if hidden else repr(schedule.factor), when=when, is_hidden=hidden)
+
+
+@write.register
+def _(schedule: curves.CosineAnnealing, place: Place) -> Act:
+    period = place.steps if schedule.T_max is None else place.count("T_max", schedule.T_max)
+    length = float(schedule.T_max if schedule.T_max is not None else schedule.length or 1)
+    falls = place.last <= length and length.is_integer()
+    define, period = _named(period, f"{place.name}_steps")
+    doc = f"(1 + cos(pi * step / {period})) / 2, precise where that is small too."
+    body = _half_wave(period, falls)
+    define += _function(place.name, doc, body)
+    floor, share = schedule.eta_min or 0.0, schedule.eta_min_ratio or 0.0
+    ratio = f"{place.name}({place.step}) / {place.name}({place.step} - 1)"
+    if falls:
+        return Act(ratio, floor=floor, floor_share=share, define=define)
+    return _rising_again(place, period, Act(ratio, floor=floor, floor_share=share, define=define))
+
+
+def _half_wave(period: str, falls: bool) -> str:
+    if falls:
+        return f"half = math.sin(math.pi / 2 * ({period} - step) / {period})\nreturn half * half"
+    return (
+        f"distance = (step - {period}) % (2 * {period})\n"
+        f"distance = min(distance, 2 * {period} - distance)\n"
+        f"half = math.sin(math.pi / 2 * distance / {period})\n"
+        "return half * half"
+    )
+
+
+def _rising_again(place: Place, period: str, act: Act) -> Act:
+    """A cosine that is past its floor, from where no ratio leads away."""
+    rise = f"{place.name}({period} + 1)"
+    shift, share = act.floor, act.floor_share
+    lines = [
+        f"if {place.name}({place.step} - 1):",
+        f"    ratio = {act.ratio}",
+        "    change *= ratio",
+        "    more = more * ratio" + (f" + (1.0 - ratio) * {share!r}" if share else ""),
+        "    shift = shift * ratio" + (f" + (1.0 - ratio) * {shift!r}" if shift else ""),
+        "else:",
+        f"    more += {rise}" + (f" - {rise} * {share!r}" if share else ""),
+        *([f"    shift -= {rise} * {shift!r}"] if shift else []),
+    ]
+    return Act(lines=tuple(lines), define=act.define, adds_base=True, adds=bool(shift))
+
+
+def _named(count: str, name: str) -> tuple[str, str]:
+    """A number of steps that is more than a word, under a name."""
+    return ("", count) if count.replace("_", "").isalnum() else (f"{name} = {count}\n\n", name)
+
+
+@write.register
+def _(schedule: curves.CosineRestart, place: Place) -> Act:
+    pairs = [f"({period}, {float(w)!r})" for period, w in zip(schedule.periods, schedule.restart_weights, strict=True)]
+    define = lay(listed(pairs), before="periods = ") + "\n"
+    define += "places = [(step, n, weight) for n, weight in periods for step in range(n)]\n\n"
+    doc = "(1 + cos(pi * step / steps)) / 2, precise where that is small too."
+    define += _function(place.name, doc, _half_wave("steps", True)).replace("(step: int)", "(step: int, steps: int)")
+    floor, share = schedule.eta_min or 0.0, schedule.eta_min_ratio or 0.0
+    lines = [
+        f"step, steps, weight = places[{place.step}]",
+        "if step:",
+        f"    ratio = {place.name}(step, steps) / {place.name}(step - 1, steps)",
+        "    change *= ratio",
+        "    more = more * ratio" + (f" + (1.0 - ratio) * {share!r}" if share else ""),
+        "    shift = shift * ratio" + (f" + (1.0 - ratio) * {floor!r}" if floor else ""),
+        "else:",
+        "    change, more = 0.0, weight",
+        "    shift = 0.0",
+    ]
+    first = float(schedule.restart_weights[0])
+    when = f"{place.offset} < {sum(schedule.periods)}" if sum(schedule.periods) <= place.last else ""
+    return Act(sets=repr(first), lines=tuple(lines), when=when, define=define, adds_base=True, adds=bool(floor))
+
+
+@write.register
+def _(schedule: curves.Exponential, place: Place) -> Act:
+    return Act(repr(schedule.gamma))
+
+
+@write.register
+def _(schedule: curves.InverseSqrt, place: Place) -> Act:
+    scale = place.count("timescale", schedule.timescale)
+    doc = "The inverse square root of time, 1 at step 0."
+    return _factors(place, f"return math.sqrt({scale} / ({scale} + step))", doc, schedule)
+
+
+@write.register
+def _(schedule: curves.Linear, place: Place) -> Act:
+    start, end = schedule.start_factor, schedule.end_factor
+    define, steps = _named(place.steps, f"{place.name}_steps")
+    doc = f"A straight line from {start} to {end} at the last step."
+    if schedule.length == 1:
+        body = f"return {start!r}"
+    else:
+        last = str(int(steps) - 1) if steps.isdigit() else f"({steps} - 1)"
+        body = f"start, end = {start!r}, {end!r}\nreturn start + (end - start) / {last} * step"
+    act = _factors(place, body, doc, schedule)
+    return Act(act.ratio, act.start, define=define + act.define, is_hidden=act.is_hidden)
+
+
+@write.register
+def _(schedule: curves.MultiStep, place: Place) -> Act:
+    begin = place.begin
+    times = Counter(schedule.milestones)
+    reached = {
+        (place.at(milestone) if said.isdigit() else said if begin == "0" else f"{begin} + {said}"): count
+        for index, milestone in enumerate(schedule.milestones)
+        if 0 < milestone <= place.last
+        for said, count in [(place.count("milestones", milestone, index), times[milestone])]
+    }
+    start = repr(schedule.gamma ** times[0]) if times[0] else ""
+    if len(set(reached.values())) <= 1:
+        gamma = schedule.gamma ** next(iter(reached.values()), 1)
+        return Act(repr(gamma), start, when=_is_one_of(place.index, list(reached)))
+    lines: list[str] = []
+    for milestone, count in reached.items():
+        lines += [f"if {place.index} == {milestone}:", f"    change *= {schedule.gamma**count!r}"]
+    return Act(start=start, lines=tuple(lines))
+
+
+def _is_one_of(index: str, places: list[str]) -> str:
+    if not places:
+        return "False"
+    return f"{index} == {places[0]}" if len(places) == 1 else f"{index} in ({', '.join(places)})"
+
+
+@write.register
+def _(schedule: curves.OneCycle, place: Place) -> Act:
+    total = place.steps if schedule.total_steps is None else place.count("total_steps", schedule.total_steps)
+    define, total = _named(total, f"{place.name}_steps")
+    stays = schedule.total_steps is not None and place.last >= schedule.total_steps
+    body = _one_cycle(schedule, total, stays)
+    doc = f"Up to {schedule.eta_max!r}, and down again."
+    return Act(
+        value=f"{place.name}({place.step}) / {place.placed.option}", define=define + _function(place.name, doc, body)
+    )
+
+
+def _one_cycle(schedule: curves.OneCycle, total: str, stays: bool) -> str:
+    top, share = repr(schedule.eta_max), repr(schedule.pct_start)
+    bottom = f"{top} / {schedule.div_factor!r}"
+    last = f"{bottom} / {schedule.final_div_factor!r}"
+    turn = f"{share} * {total} - 1"
+    lines = [f"step = min(step, {total} - 1)"] if stays else []
+    lines += [
+        f"peak, last = {turn}, {total} - 1",
+        "if step <= peak:",
+        f"    begin, end, low, high = 0, peak, {bottom}, {top}",
+    ]
+    if schedule.three_phase:
+        lines.insert(-2, f"middle = 2 * {share} * {total} - 2")
+        lines += ["elif step <= middle:", f"    begin, end, low, high = peak, middle, {top}, {bottom}"]
+        lines += ["else:", f"    begin, end, low, high = middle, last, {bottom}, {last}"]
+    else:
+        lines += ["else:", f"    begin, end, low, high = peak, last, {top}, {last}"]
+    lines += ["done = (step - begin) / (end - begin) if end != begin else 1.0"]
+    if schedule.anneal_strategy == "cos":
+        lines += ["done = (1 - math.cos(math.pi * done)) / 2"]
+    return "\n".join([*lines, "return low + (high - low) * done"])
+
+
+@write.register
+def _(schedule: curves.Poly, place: Place) -> Act:
+    define, steps = _named(place.steps, f"{place.name}_steps")
+    last = str(int(steps) - 1) if steps.isdigit() else f"{steps} - 1"
+    share = "left / (left + 1)"
+    known = {1: share, 2: f"({share}) * ({share})", 0.5: f"math.sqrt({share})"}
+    # Otherwise Python's own power may differ from that of NumPy's arrays in the last bit.
+    power = known.get(schedule.power, f"float(np.power({share}, {schedule.power!r}))")
+    lines = [f"left = {last} - step"]
+    doc = f"By what (1 - step / last) ** {schedule.power!r} changes at a step."
+    define += _function(place.name, doc, "\n".join([*lines, f"return {power}"]))
+    return Act(f"{place.name}({place.step})", floor=schedule.eta_min, define=define)
+
+
+@write.register
+def _(schedule: curves.QuadraticWarmup, place: Place) -> Act:
+    define, steps = _named(place.steps, f"{place.name}_steps")
+    lines = (f"more += (2 * {place.step} + 1) / {steps}**2",)
+    return Act(sets=f"1 / {steps}**2", lines=lines, define=define, adds_base=True)
+
+
+@write.register
+def _(schedule: curves.Step, place: Place) -> Act:
+    size = place.count("step_size", schedule.step_size)
+    step = place.offset if place.begin == "0" else f"({place.offset})"
+    return Act(repr(schedule.gamma), when=f"{step} % {size} == 0")
+
+
+@write.register
+def _(schedule: curves.WarmupStableDecay, place: Place) -> Act:
+    warmup, decay = place.count("warmup", schedule.warmup), place.count("decay", schedule.decay)
+    define, steps = _named(place.steps, f"{place.name}_steps")
+    start, end = schedule.start_factor, schedule.end_factor
+    rise = f"step / {warmup}"
+    lines = []
+    if schedule.warmup:
+        rising = f"{start!r} + (1 - {start!r}) * ({rise})" if start else rise
+        lines += [f"if step < {warmup}:", f"    return {rising}"]
+    if schedule.decay:
+        shape = _DECAYS[schedule.decay_type]("done")
+        lines += [f"done = max(step - ({steps} - {decay}), 0) / {decay}"]
+        lines += [f"return {end!r} + (1 - {end!r}) * ({shape})" if end else f"return {shape}"]
+    else:
+        lines += [f"return {end + (1 - end) * 1.0!r}"]
+    act = _factors(place, "\n".join(lines), "Up, level, and down.", schedule)
+    return Act(act.ratio, act.start, define=define + act.define, is_hidden=act.is_hidden)
+
+
+_DECAYS: Mapping[str, Callable[[str], str]] = {
+    "linear": lambda done: f"1 - {done}",
+    "cosine": lambda done: f"(1 + math.cos(math.pi * {done})) / 2",
+    "sqrt": lambda done: f"1 - math.sqrt({done})",
+}
+
+
+__all__ = ["COUNTS", "Act", "Place", "name_of", "write"]

@@ -1,0 +1,106 @@
+"""Python as a formatter would leave it: values, calls, and statements that are broken where they get too long.
+
+In this room: ``Call``, an expression in brackets, and ``lay``. What does not fit on a line goes one item a line, each with its
+comma: ruff leaves that as it is, whatever line length it is told, as long as that is ``WIDTH`` or more.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+WIDTH = 88
+"""What ruff and Black allow a line by default."""
+STEP = 4
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call, or a list, tuple or dict: what stands in brackets can be broken between its items."""
+
+    opening: str
+    """All up to the bracket, with it: ``nn.Linear(``, ``[``."""
+    items: tuple[tuple[str, Expression], ...]
+    """Each with what stands before it: ``lr=``, ``"loss": ``, or nothing."""
+    closing: str = ")"
+
+    def __str__(self) -> str:
+        comma = "," if self.opening == "(" and len(self.items) == 1 else ""
+        return f"{self.opening}{', '.join(f'{before}{item}' for before, item in self.items)}{comma}{self.closing}"
+
+
+Expression = str | Call
+
+
+def call(function: str, *given: Expression, **keywords: Expression) -> Call:
+    """``function(given, name=keyword)``."""
+    return Call(f"{function}(", (*(("", one) for one in given), *((f"{name}=", one) for name, one in keywords.items())))
+
+
+def listed(items: Iterable[Expression]) -> Call:
+    """``[item, item]``."""
+    return Call("[", tuple(("", item) for item in items), "]")
+
+
+def literal(value: Any) -> Expression:
+    """A plain value as Python writes it."""
+    if isinstance(value, Mapping):
+        return Call("{", tuple((f"{text(str(name))}: ", literal(item)) for name, item in value.items()), "}")
+    if isinstance(value, (list, tuple)):
+        opening, closing = "[]" if isinstance(value, list) else "()"
+        return Call(opening, tuple(("", literal(item)) for item in value), closing)
+    if isinstance(value, str):
+        return text(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return "math.nan" if math.isnan(value) else "math.inf" if value > 0 else "-math.inf"
+    return repr(value).replace("e+", "e")
+
+
+def text(value: str) -> str:
+    """A string in double quotes, but where single ones take fewer backslashes."""
+    quote = '"' if value.count('"') <= value.count("'") else "'"
+    pieces = [
+        repr(f"{piece}'\"")[1:-4] for piece in value.split(quote)
+    ]  # both quotes: repr takes single ones, and escapes those
+    return quote + f"\\{quote}".join(piece if quote == "'" else piece.replace("\\'", "'") for piece in pieces) + quote
+
+
+def lay(expression: Expression, column: int = 0, before: str = "", after: str = "") -> str:
+    """An expression between what stands before and after it, broken into lines where it would reach beyond ``WIDTH``.
+
+    Args:
+        column: Where ``before`` begins; further lines stand there, or a step to the right.
+    """
+    flat = f"{before}{expression}{after}"
+    if isinstance(expression, str) or column + len(flat) <= WIDTH or not expression.items:
+        return flat
+    inside = column + STEP
+    lines = [f"{before}{expression.opening}"]
+    lines += [" " * inside + lay(item, inside, name, ",") for name, item in expression.items]
+    return "\n".join([*lines, f"{' ' * column}{expression.closing}{after}"])
+
+
+def define(name: str, parameters: Mapping[str, str], returns: str) -> str:
+    """The first line of a function, or the first ones."""
+    signature = Call(f"def {name}(", tuple((f"{parameter}: ", kind) for parameter, kind in parameters.items()))
+    return lay(signature, after=f" -> {returns}:")
+
+
+def indented(block: str, column: int = STEP) -> str:
+    """A block further to the right."""
+    return re.sub(r"^(?=.)", " " * column, block, flags=re.MULTILINE)
+
+
+def tidy(script: str) -> str:
+    """The blank lines of a formatter: two around what stands at the margin, at most one inside."""
+    script = re.sub(r"[ \t]+$", "", script, flags=re.MULTILINE)
+    script = re.sub(r"\n{3,}", "\n\n", script)
+    script = re.sub(r"\n+(?=(?:@|def |class |if __name__))", "\n\n\n", script)
+    script = re.sub(r"(?m)^(@.*)\n+(?=def |class |@)", r"\1\n", script)
+    return script.strip("\n") + "\n"
+
+
+__all__ = ["WIDTH", "Call", "Expression", "call", "define", "indented", "lay", "listed", "literal", "text", "tidy"]
