@@ -1,0 +1,135 @@
+"""``train_cfg`` and what is counted with it: how long a run is, when it is validated, when a checkpoint is written.
+
+optimctl counts validations and checkpoints in epochs, and an epoch may be of any length. A loop by iteration, which validates every
+4,000 iterations, is a run of epochs of 4,000.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from optimctl_mmengine.importing.draft import Draft
+from optimctl_mmengine.importing.names import last
+from optimctl_mmengine.values import shown
+
+LOOPS = ("EpochBasedTrainLoop", "IterBasedTrainLoop")
+VAL_INTERVAL = 1000
+"""What MMEngine's loop by iteration has, where the configuration says nothing."""
+
+
+def is_by_iteration(settings: Mapping[str, Any]) -> bool:
+    """Whether the run is MMEngine's loop by iteration."""
+    cfg = settings.get("train_cfg")
+    if not isinstance(cfg, Mapping):
+        return False
+    if last(cfg.get("type")) in LOOPS:
+        return last(cfg["type"]) == LOOPS[1]
+    return cfg.get("by_epoch") is False or ("max_iters" in cfg and "max_epochs" not in cfg)
+
+
+def convert_length(settings: Mapping[str, Any], draft: Draft) -> None:
+    """Carry ``train_cfg`` over, and ``interval`` of the checkpoint hook."""
+    cfg, key = settings.get("train_cfg"), ("train_cfg",)
+    if not isinstance(cfg, Mapping):
+        _convert_checkpoints(settings, draft, None, None)
+        return
+    if cfg.get("type") is not None and last(cfg["type"]) not in LOOPS:
+        draft.leave_out(key, f"type = {shown(cfg['type'])}", "there is one loop here, by epoch or by iteration")
+    if is_by_iteration(settings):
+        _by_iteration(settings, cfg, draft)
+    else:
+        _by_epoch(settings, cfg, draft)
+    taken = ("type", "by_epoch", "max_epochs", "max_iters", "val_interval", "_scope_", "_delete_")
+    rest = {name: value for name, value in cfg.items() if not (name == "val_begin" and value in (0, 1))}
+    draft.leave_rest(key, rest, taken, "train_cfg", "validation begins at once here, with one interval")
+
+
+def _by_epoch(settings: Mapping[str, Any], cfg: Mapping[str, Any], draft: Draft) -> None:
+    epochs = _count(cfg.get("max_epochs"))
+    if epochs is not None:
+        draft.put(("train_cfg", "max_epochs"), epochs)
+    interval = _count(cfg.get("val_interval", 1))
+    if interval not in (None, 1):
+        draft.put(("train_cfg", "val_interval"), interval)
+    _convert_checkpoints(settings, draft, epochs, None)
+
+
+def _by_iteration(settings: Mapping[str, Any], cfg: Mapping[str, Any], draft: Draft) -> None:
+    """An epoch is what validations and checkpoints have in common, unless a schedule counts those of the data."""
+    iterations = _count(cfg.get("max_iters"))
+    if iterations is not None:
+        draft.put(("train_cfg", "max_iters"), iterations)
+    every = _count(cfg.get("val_interval", VAL_INTERVAL)) if settings.get("val_dataloader") else None
+    save = _saved_every(settings, iterations)
+    if _converts_epochs(settings):
+        if every is not None:
+            why = "a schedule here counts the epochs of the data, and so does val_interval"
+            draft.leave_out(("train_cfg",), f"val_interval = {every} iterations", why)
+        _convert_checkpoints(settings, draft, None, None)
+        return
+    if every is not None and iterations is not None:
+        every = min(every, iterations)
+    length = math.gcd(*(interval for interval in (every, save) if interval is not None)) or iterations
+    if length is not None:
+        draft.put(("train_cfg", "epoch_length"), length)
+        if every is not None and every > length:
+            draft.put(("train_cfg", "val_interval"), every // length)
+    _convert_checkpoints(settings, draft, iterations, length)
+
+
+def _converts_epochs(settings: Mapping[str, Any]) -> bool:
+    """Whether a schedule is given in epochs of the data and counts iterations."""
+    schedules = settings.get("param_scheduler")
+    tables = [schedules] if isinstance(schedules, Mapping) else schedules or []
+    return any(isinstance(table, Mapping) and table.get("convert_to_iter_based") for table in tables)
+
+
+def checkpoint_hook(settings: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The configuration's checkpoint hook; MMEngine's own default where it names none, None where it takes it out."""
+    hooks = settings.get("default_hooks")
+    default = {"type": "CheckpointHook", "interval": 1}
+    hook = hooks.get("checkpoint", default) if isinstance(hooks, Mapping) else default
+    return hook if isinstance(hook, Mapping) else None
+
+
+def _saved_every(settings: Mapping[str, Any], iterations: int | None) -> int | None:
+    """Iterations between two checkpoints of a loop by iteration; None where there is only the last."""
+    hook = checkpoint_hook(settings)
+    if hook is None or hook.get("by_epoch", True):
+        return None
+    interval = _count(hook.get("interval", -1))
+    return interval if interval and (iterations is None or interval < iterations) else None
+
+
+def _convert_checkpoints(settings: Mapping[str, Any], draft: Draft, whole: int | None, length: int | None) -> None:
+    """``checkpoint.interval`` in epochs: of the data, or of ``length`` iterations each."""
+    hook, key = checkpoint_hook(settings), ("checkpoint", "interval")
+    if "default_hooks" not in settings and "train_cfg" not in settings:
+        return
+    by_epoch = hook is None or hook.get("by_epoch", True)
+    interval = _count(hook.get("interval", -1)) if hook is not None else None
+    if length is not None and whole is not None:
+        every = _saved_every(settings, whole)
+        epochs = every // length if every else -(-whole // length)
+    elif by_epoch:
+        epochs = interval or whole or 1
+        if interval is None and whole is None and hook is not None:
+            return
+    else:
+        why = "checkpoints are counted in epochs here, and how long one is, the data decides"
+        draft.leave_out(key, f"a checkpoint every {shown(hook.get('interval') if hook else None)} iterations", why)
+        return
+    if epochs != 1:
+        draft.put(key, epochs)
+
+
+def _count(value: Any) -> int | None:
+    """A whole number from 1 up."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or value < 1 or value != int(value):
+        return None
+    return int(value)
+
+
+__all__ = ["checkpoint_hook", "convert_length", "is_by_iteration"]

@@ -1,0 +1,115 @@
+"""Models, datasets and optimizers of OpenMMLab's packages in a job: what their registries build.
+
+Their tables name the package with ``scope``, as ``default_scope`` does in a configuration of MMEngine, and have in ``cfg`` what the
+configuration says. Values that TOML does not know stand as ``{ python = "None" }``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mmengine.registry import DATA_SAMPLERS, DATASETS, FUNCTIONS, MODELS, OPTIMIZERS
+from torch import nn
+from torch.optim import Optimizer
+
+from optimctl.errors import JobError
+from optimctl_mmengine.registries import build, enter_scope, find, in_scope
+from optimctl_mmengine.values import from_toml
+
+
+def build_model(cfg: dict[str, Any], scope: str | None = None, imports: Sequence[str] = ()) -> nn.Module:
+    """A model out of MMEngine's registries, its weights initialized as its ``init_cfg`` says.
+
+    Args:
+        cfg: What a configuration calls ``model``, with its ``data_preprocessor``.
+        scope: The package whose registries are searched first: ``mmdet``, ``mmpretrain``.
+        imports: Modules that register further classes: ``custom_imports`` of a configuration.
+    """
+    _require_type(cfg)
+    enter_scope(scope, imports)
+    model: nn.Module = build(MODELS, cfg)
+    has_values = all(not parameter.is_meta for parameter in model.parameters())
+    if has_values and callable(initialize := getattr(model, "init_weights", None)):
+        initialize()
+    return model
+
+
+def build_dataset(
+    cfg: dict[str, Any],
+    scope: str | None = None,
+    imports: Sequence[str] = (),
+    collate_fn: dict[str, Any] | None = None,
+    sampler: dict[str, Any] | None = None,
+    batch_sampler: dict[str, Any] | None = None,
+    batch_size: int = 1,
+) -> Any:
+    """A dataset out of MMEngine's registries, with the way that its samples are put together.
+
+    Args:
+        cfg: What a configuration calls ``dataset``.
+        scope: As for the model.
+        imports: As for the model.
+        collate_fn: What makes a batch of samples. Default: MMEngine's, ``pseudo_collate``.
+        sampler: A sampler, where `shuffle` does not say it.
+        batch_sampler: A sampler of whole batches; then `batch_size` stands here, and not beside `dataset`.
+        batch_size: For ``batch_sampler``.
+    """
+    _require_type(cfg)
+    enter_scope(scope, imports)
+    dataset = build(DATASETS, cfg)
+    if hasattr(dataset, "full_init"):
+        dataset.full_init()
+    dataset.collate_fn = _collate(collate_fn or {"type": "pseudo_collate"})
+    if sampler is not None or batch_sampler is not None:
+        order = build(DATA_SAMPLERS, sampler or {"type": "DefaultSampler", "shuffle": False}, dataset=dataset)
+        if batch_sampler is None:
+            dataset.sampler = order
+        else:
+            dataset.batch_sampler = _batches(batch_sampler, order, batch_size)
+    return dataset
+
+
+def build_optimizer(
+    params: Sequence[dict[str, Any]], name: str, scope: str | None = None, imports: Sequence[str] = (), **options: Any
+) -> Optimizer:
+    """An optimizer that a package has registered with MMEngine, as LARS and Lamb of MMPretrain.
+
+    Args:
+        params: The parameter groups.
+        name: What a configuration calls its ``type``.
+        scope: As for the model.
+        imports: As for the model.
+        options: The optimizer's own arguments: ``lr`` and others.
+    """
+    with in_scope(scope, imports):
+        kind = find(OPTIMIZERS, name)
+    optimizer: Optimizer = kind(params, **{option: from_toml(value) for option, value in options.items()})
+    return optimizer
+
+
+def _collate(cfg: Mapping[str, Any]) -> Any:
+    """The function that makes a batch of samples; its further keys are arguments."""
+    arguments = dict(cfg)
+    function = find(FUNCTIONS, arguments.pop("type"))
+    if not arguments:
+        return function
+    from functools import partial
+
+    return partial(function, **from_toml(arguments))
+
+
+def _batches(cfg: Mapping[str, Any], order: Any, batch_size: int) -> Any:
+    """The sampler of batches, which hears of a new pass where its sampler would."""
+    batches = build(DATA_SAMPLERS, dict(cfg), sampler=order, batch_size=batch_size)
+    if not hasattr(batches, "set_epoch") and hasattr(order, "set_epoch"):
+        batches.set_epoch = order.set_epoch
+    return batches
+
+
+def _require_type(cfg: Mapping[str, Any]) -> None:
+    if not isinstance(cfg.get("type"), str):
+        raise JobError.single(("cfg", "type"), "name the class, as a configuration of MMEngine does", "missing-key")
+
+
+__all__ = ["build_dataset", "build_model", "build_optimizer"]

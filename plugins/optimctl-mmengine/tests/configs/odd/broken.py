@@ -1,0 +1,1 @@
+optim_wrapper = dict(optimizer=dict(type="SGD", lr=learning_rate))
