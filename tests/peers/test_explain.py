@@ -16,7 +16,6 @@ import optimctl
 from optimctl.plan.explain import Explanation
 from tests.peers import training
 
-
 pytestmark = pytest.mark.filterwarnings(
     "ignore::UserWarning:pytorch_lightning", "ignore::FutureWarning:pytorch_lightning"
 )

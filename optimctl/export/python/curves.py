@@ -299,11 +299,12 @@ def _(schedule: curves.InverseSqrt, place: Place) -> Act:
 @write.register
 def _(schedule: curves.Linear, place: Place) -> Act:
     start, end = schedule.start_factor, schedule.end_factor
-    define, steps = _named(place.steps, f"{place.name}_steps")
     doc = f"A straight line from {start} to {end} at the last step."
+    define = ""
     if schedule.length == 1:
         body = f"return {start!r}"
     else:
+        define, steps = _named(place.steps, f"{place.name}_steps")
         last = str(int(steps) - 1) if steps.isdigit() else f"({steps} - 1)"
         body = f"start, end = {start!r}, {end!r}\nreturn start + (end - start) / {last} * step"
     act = _factors(place, body, doc, schedule)

@@ -294,7 +294,7 @@ class _Script:
         if precision is not None and precision.dtype == "dtype":
             yield 'dtype = torch.bfloat16 if device.type == "cpu" else torch.float16'
         if precision is not None and precision.scaler:
-            yield f"scaler = {precision.scaler}"
+            yield lay(precision.scaler, 4, "scaler = ")
         if self.hooks.averages is not None:
             yield "averages = Averages(model)"
 

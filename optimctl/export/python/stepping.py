@@ -28,8 +28,8 @@ class Precision:
     """What the forward pass computes in."""
 
     dtype: str
-    scaler: str
-    """The loss scaler, as an expression; nothing where none is needed."""
+    scaler: Call | None
+    """The loss scaler; None where none is needed."""
     scale: float | None
     """The loss scale, where it is fixed."""
 
@@ -157,7 +157,7 @@ def _precision(assembly: Assembly, wrappers: Mapping[str, OptimWrapper]) -> Prec
     if by_device:
         options["enabled"] = "dtype is torch.float16"
     scales = by_device or dtype is torch.float16
-    scaler = str(call("torch.amp.GradScaler", "device.type", **options)) if scales else ""
+    scaler = call("torch.amp.GradScaler", "device.type", **options) if scales else None
     return Precision("dtype" if by_device else str(dtype), scaler, scale)
 
 

@@ -32,7 +32,7 @@ def plain(value: Any) -> Any:
             return tuple(plain(item) for item in value)
         case Path():
             return str(value)
-    if isinstance(value, type) or inspect.isroutine(value):
+    if (isinstance(value, type) or inspect.isroutine(value)) and value.__module__:
         return f"{value.__module__}.{value.__qualname__}"
     return _dtype_name(value)
 

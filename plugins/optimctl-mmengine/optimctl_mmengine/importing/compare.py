@@ -11,7 +11,7 @@ import copy
 import functools
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,9 +29,9 @@ from optimctl_mmengine.importing.draft import Draft
 from optimctl_mmengine.importing.length import is_by_iteration
 from optimctl_mmengine.importing.made_up import made_up_model
 from optimctl_mmengine.importing.names import last, scope_of
-from optimctl_mmengine.importing.optimizers import OF_SEVERAL, is_plural, one_cycle, torch_optimizer
+from optimctl_mmengine.importing.optimizers import DEFAULTS, is_plural, one_cycle, torch_optimizer
 from optimctl_mmengine.importing.schedules import NAMES
-from optimctl_mmengine.importing.stepping import stepped
+from optimctl_mmengine.importing.stepping import Stepped, stepped
 from optimctl_mmengine.registries import in_scope, is_there
 
 EPOCH_LENGTHS = (7, 100)
@@ -118,7 +118,7 @@ def _values_in_words(arguments: str, counts: int) -> str:
             return f"differ: optimctl cannot: {str(error).splitlines()[0]}"
         if text:
             return text
-        iterations = max(iterations, len(theirs["lr"]))
+        iterations = max(iterations, *map(len, theirs.values.values()))
     epochs = f", epochs of {' and '.join(map(str, lengths))}" if needs_length else ""
     return f"same ({iterations:,} iterations{epochs})"
 
@@ -127,26 +127,22 @@ def _tables(schedules: Any) -> list[Mapping[str, Any]]:
     return [schedules] if isinstance(schedules, Mapping) else list(schedules)
 
 
-def _apart(
-    theirs: Mapping[str, Sequence[float]], tables: Any, train_cfg: Mapping[str, Any], length: int, counts: int
-) -> str:
+def _apart(theirs: Stepped, tables: Any, train_cfg: Mapping[str, Any], length: int, counts: int) -> str:
     """Where the values differ first, and by how much; nothing where they do not."""
-    bases = {option: values[0] for option, values in theirs["bases"].items()}  # type: ignore[attr-defined]
     ours = preview_param_schedulers(
         tables,
-        bases,
+        theirs.bases,
         epoch_length=train_cfg.get("epoch_length", length),
         max_epochs=train_cfg.get("max_epochs"),
         max_iters=train_cfg.get("max_iters"),
         accumulative_counts=counts,
     )
-    for option, base in bases.items():
-        expected = np.asarray(theirs[option])
-        distance = np.abs(ours[option][: len(expected)] - expected) / np.maximum(np.abs(expected), abs(base) or 1.0)
-        worst = int(np.argmax(distance))
-        if distance[worst] > CLOSE:
+    for option, base in theirs.bases.items():
+        expected = np.asarray(theirs.values[option])
+        distance = np.abs(ours[option] - expected) / np.maximum(np.abs(expected), abs(base) or 1.0)
+        if distance.max() > CLOSE:
             first = int(np.argmax(distance > CLOSE))
-            return f"differ: {option} from iteration {first + 1} on, by up to {distance[worst]:.2g} of it"
+            return f"differ: {option} from iteration {first + 1} on, by up to {distance.max():.2g} of it"
     return ""
 
 
@@ -191,7 +187,7 @@ def _needs_package(wrapper: Mapping[str, Any], scope: str | None) -> str:
         return ""
     for table in _wrappers(wrapper).values():
         kind, constructor = table["optimizer"].get("type"), table.get("constructor")
-        if constructor is not None and last(constructor) not in OF_SEVERAL:
+        if constructor is not None and last(constructor) not in DEFAULTS:
             return f"{last(constructor)} is a constructor of {scope or 'a package'}, which is not installed"
         if torch_optimizer(kind) is None:
             return f"{last(kind)} is an optimizer of {scope or 'a package'}, which is not installed"
@@ -235,7 +231,7 @@ def _full_precision(wrapper: Mapping[str, Any]) -> dict[str, Any]:
     table = {name: copy.deepcopy(value) for name, value in wrapper.items() if name in kept and value is not None}
     if isinstance(table.get("paramwise_cfg"), dict):
         table["paramwise_cfg"].setdefault("bypass_duplicate", True)
-    if last(table.get("constructor")) in OF_SEVERAL:
+    if last(table.get("constructor")) in DEFAULTS:
         table.pop("constructor", None)
     return {"type": "OptimWrapper", **table}
 

@@ -42,8 +42,9 @@ def read(file: Path) -> Configuration:
     Raises:
         UsageError: MMEngine cannot read it, or what it runs fails.
     """
+    if file.is_dir():
+        raise UsageError(f"{file} is a folder; name the configurations in it, as {file / '*.py'}")
     hush()
-    missing = ""
     try:
         config, missing = _load(file)
         settings = {name: plain(value) for name, value in config.to_dict().items()}

@@ -104,23 +104,25 @@ def _saved_every(settings: Mapping[str, Any], iterations: int | None) -> int | N
 
 
 def _convert_checkpoints(settings: Mapping[str, Any], draft: Draft, whole: int | None, length: int | None) -> None:
-    """``checkpoint.interval`` in epochs: of the data, or of ``length`` iterations each."""
+    """``checkpoint.interval`` in epochs: of the data, or of ``length`` iterations each.
+
+    Args:
+        settings: The configuration.
+        draft: The job.
+        whole: The run, in epochs of the data; where ``length`` is given, in iterations.
+        length: Iterations of an epoch, where the data does not say it.
+    """
     hook, key = checkpoint_hook(settings), ("checkpoint", "interval")
-    if "default_hooks" not in settings and "train_cfg" not in settings:
-        return
-    by_epoch = hook is None or hook.get("by_epoch", True)
-    interval = _count(hook.get("interval", -1)) if hook is not None else None
-    if length is not None and whole is not None:
-        every = _saved_every(settings, whole)
-        epochs = every // length if every else -(-whole // length)
-    elif by_epoch:
-        epochs = interval or whole or 1
-        if interval is None and whole is None and hook is not None:
-            return
-    else:
+    interval = None if hook is None else _count(hook.get("interval", -1))
+    if length is not None:
+        every = _saved_every(settings, whole) or whole or length
+        epochs = -(-every // length)
+    elif interval is not None and hook is not None and not hook.get("by_epoch", True):
         why = "checkpoints are counted in epochs here, and how long one is, the data decides"
-        draft.leave_out(key, f"a checkpoint every {shown(hook.get('interval') if hook else None)} iterations", why)
+        draft.leave_out(key, f"a checkpoint every {interval} iterations", why)
         return
+    else:
+        epochs = interval or whole or 1  # where there is no interval, the last one alone is kept
     if epochs != 1:
         draft.put(key, epochs)
 

@@ -125,7 +125,13 @@ def _convert_optimizer(optimizer: Mapping[str, Any], draft: Draft, key: Key, sco
             draft.put((*key, "scope"), own)
     for option, value in optimizer.items():
         if option not in ("type", "_scope_", "_delete_") and value is not None:
-            draft.put_plain((*key, option), listed(value), option)
+            draft.put_plain((*key, option), _alike(listed(value)), option)
+
+
+def _alike(value: Any) -> Any:
+    """An array of numbers as numbers of one type: torch refuses betas of a whole number and a fraction."""
+    mixed = isinstance(value, list) and {type(item) for item in value} == {int, float}
+    return [float(item) for item in value] if mixed else value
 
 
 def torch_optimizer(kind: Any) -> type[optim.Optimizer] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,14 +18,24 @@ from optimctl_mmengine.importing.optimizers import torch_optimizer
 from optimctl_mmengine.importing.warm_up import register
 
 
+@dataclass(frozen=True)
+class Stepped:
+    """Options of an optimizer over a run."""
+
+    bases: Mapping[str, float]
+    """What each starts from, before any schedule."""
+    values: Mapping[str, list[float]]
+    """What each is in every iteration."""
+
+
 def stepped(
     schedules: Sequence[Mapping[str, Any]],
     optimizer: Mapping[str, Any],
     epoch_length: int,
     train_cfg: Mapping[str, Any],
     by_iteration: bool,
-) -> dict[str, Any]:
-    """What MMEngine's schedulers make of an optimizer's options, by option; and under ``bases`` what they start from.
+) -> Stepped:
+    """What MMEngine's schedulers make of an optimizer's options.
 
     Args:
         schedules: The configuration's tables; what waits for a metric is left out.
@@ -42,7 +53,7 @@ def stepped(
         warnings.simplefilter("ignore")
         moving = [_build(table, target, epoch_length, epochs, iterations) for table in schedules if not _waits(table)]
         values = _run(target, moving, options, iterations, 0 if by_iteration else epoch_length)
-    return {**values, "bases": {option: [base] for option, base in start.items()}}
+    return Stepped(start, values)
 
 
 def _run(
@@ -107,4 +118,4 @@ def _build(table: Mapping[str, Any], target: Optimizer, epoch_length: int, epoch
     return PARAM_SCHEDULERS.build(cfg, default_args={"optimizer": target, "epoch_length": epoch_length})
 
 
-__all__ = ["stepped"]
+__all__ = ["Stepped", "stepped"]
