@@ -343,7 +343,11 @@ def agrees(factors: Factors, scheduled: Scheduled) -> bool:
     import numpy as np
 
     wanted = scheduled.values()
-    pairs = np.asarray(run_function(factors, scheduled), dtype=np.float64).reshape(-1, 2 if factors.is_affine else 1)
+    try:
+        entries = run_function(factors, scheduled)
+    except ArithmeticError:  # a share of a learning rate of 0
+        return False
+    pairs = np.asarray(entries, dtype=np.float64).reshape(-1, 2 if factors.is_affine else 1)
     pairs = np.repeat(pairs, _iterations(factors.axis, scheduled.run), axis=0)[: len(wanted.scale)]
     found = Affine(pairs[:, 0], pairs[:, 1] if factors.is_affine else np.zeros(len(pairs)))
     bases = {scheduled.reference, *scheduled.bases}
