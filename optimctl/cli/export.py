@@ -14,7 +14,7 @@ from optimctl.cli.completion import job_files
 from optimctl.cli.files import check_target, replace_file
 from optimctl.cli.formats import ExportCommand, format_argument, format_option, load_format, read_options, their_code
 from optimctl.cli.options import common_options, job_options, read_job, run_folder
-from optimctl.errors import PluginError, UsageError
+from optimctl.errors import JobError, PluginError, UsageError
 
 if TYPE_CHECKING:
     from optimctl.export.source import Source
@@ -61,8 +61,11 @@ def export(
     from optimctl.export.source import Source
 
     source = Source(job, run, chosen, tell=lambda text: output.say(output.visible_lines(text)))
-    with their_code(loaded):
-        made = loaded.object(source, **own)
+    try:
+        with their_code(loaded):
+            made = loaded.object(source, **own)
+    except JobError as error:
+        raise JobError(job.located(error.problems)) from error
     pieces = _pieces(loaded, made)
     if target is not None:
         size = replace_file(target, pieces)

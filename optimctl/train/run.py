@@ -33,7 +33,9 @@ if TYPE_CHECKING:
     from optimctl.job.schema import Job
 
 
-def run(job: Job, *, model: nn.Module | None = None, work_dir: Path | None = None, hooks: Sequence[Any] = ()) -> Path:
+def run(
+    job: Job, *, model: nn.Module | None = None, work_dir: Path | str | None = None, hooks: Sequence[Any] = ()
+) -> Path:
     """Run a job to its end; returns the run's folder.
 
     Args:
@@ -49,7 +51,7 @@ def run(job: Job, *, model: nn.Module | None = None, work_dir: Path | None = Non
     """
     assembly = assemble(job, for_run=True, model=model)
     ready = Run(assembly, None, tuple(hooks))
-    folder = RunFolder.create(work_dir or default_work_dir(job), datetime.datetime.now())
+    folder = RunFolder.create(Path(work_dir) if work_dir else default_work_dir(job), datetime.datetime.now())
     ready.folder = folder
     folder.write_job(qualified(job))
     folder.write_environment(_distributions(job), job.overrides)

@@ -79,6 +79,8 @@ def tell_apart(
 def _condition(wanted: int, left: int, atoms: Sequence[_Atom]) -> str:
     """The shortest condition that, of the parameters that are left, takes just the wanted ones; nothing where all are long."""
     fits = {atom.text: atom.bits & left for atom in atoms}
+    if wanted & (wanted - 1) == 0:  # a single one, which is called by its name
+        return next(said for said, bits in fits.items() if bits == wanted and said.startswith("name == "))
     alone = next((said for said, bits in fits.items() if bits == wanted), "")
     return alone or next(_pairs(fits, wanted), "") or _union(fits, wanted)
 

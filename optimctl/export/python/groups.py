@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from optimctl.export.python.apart import Branch, Named, tell_apart
-from optimctl.export.python.layout import WIDTH, Call, Expression, define, indented, lay, listed, literal, text
+from optimctl.export.python.layout import WIDTH, Call, Expression, define, indented, lay, listed, literal, text, words
 
 SAME = "Parameters with the same options share a group."
 
@@ -202,7 +202,7 @@ def _by_function(wanted: Wanted, option: str, branches: Sequence[Branch]) -> tup
     parameters = {"name": "str", "parameter": "nn.Parameter", **({wanted.lr: "float"} if needs_lr else {})}
     used = {name: kind for name, kind in parameters.items() if name in "\n".join(lines)}
     kind = type(branches[-1].value).__name__ if not isinstance(branches[-1].value, tuple) else "tuple[float, ...]"
-    doc = f"The {option.replace('_', ' ')} of a parameter."
+    doc = f"The {words(option)} of a parameter."
     head = define(function, used, kind if kind in ("float", "int", "bool", "str") else "Any")
     return f"{function}({', '.join(used)})", [f'{head}\n    """{doc}"""\n' + "\n".join(lines)]
 

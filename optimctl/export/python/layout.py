@@ -89,6 +89,11 @@ def define(name: str, parameters: Mapping[str, str], returns: str) -> str:
     return lay(signature, after=f" -> {returns}:")
 
 
+def words(option: str) -> str:
+    """What an option is called in a sentence."""
+    return {"lr": "learning rate"}.get(option, option.replace("_", " "))
+
+
 def indented(block: str, column: int = STEP) -> str:
     """A block further to the right."""
     return re.sub(r"^(?=.)", " " * column, block, flags=re.MULTILINE)
@@ -103,4 +108,17 @@ def tidy(script: str) -> str:
     return script.strip("\n") + "\n"
 
 
-__all__ = ["WIDTH", "Call", "Expression", "call", "define", "indented", "lay", "listed", "literal", "text", "tidy"]
+__all__ = [
+    "WIDTH",
+    "Call",
+    "Expression",
+    "call",
+    "define",
+    "indented",
+    "lay",
+    "listed",
+    "literal",
+    "text",
+    "tidy",
+    "words",
+]

@@ -6,6 +6,7 @@ imported; optimctl's own model and data set are written out.
 
 from __future__ import annotations
 
+import inspect
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from optimctl.data import OWN_PARTS
 from optimctl.errors import JobError, Key
 from optimctl.export.python.imports import Imports, check_apart
 from optimctl.export.python.layout import Call, Expression, call, define, lay, literal
+from optimctl.parts import Synthetic
 from optimctl.plugins import OWN, plugin_code
 from optimctl.weights import HOLDERS
 
@@ -48,7 +50,7 @@ def part_of(kind: str, key: Key, table: Mapping[str, Any], imports: Imports) -> 
     loaded = plugins.resolve(kind, arguments.pop("type"), key)
     own = _OWN.get(loaded.plugin.object)
     if own is not None:
-        return own(_bound(loaded, arguments))
+        return own(_bound(loaded, arguments), arguments)
     _refuse_own(loaded, key)
     check_apart(loaded.plugin, key)
     given = signatures.with_tuples(loaded, arguments)
@@ -64,7 +66,7 @@ def _bound(loaded: LoadedPlugin, arguments: Mapping[str, Any]) -> dict[str, Any]
     return dict(bound.arguments)
 
 
-def _perceptron(arguments: Mapping[str, Any]) -> Part:
+def _perceptron(arguments: Mapping[str, Any], given: Mapping[str, Any]) -> Part:
     """``optimctl.parts.MLP``."""
     sizes = [arguments["in_features"], *arguments["hidden"], arguments["out_features"]]
     layers: list[Expression] = ["nn.Flatten()"]
@@ -75,9 +77,10 @@ def _perceptron(arguments: Mapping[str, Any]) -> Part:
     return Part("make_model()", (function,))
 
 
-def _synthetic(arguments: Mapping[str, Any]) -> Part:
+def _synthetic(arguments: Mapping[str, Any], given: Mapping[str, Any]) -> Part:
     """``optimctl.parts.Synthetic``."""
-    kinds = {"split": "str", "samples": "int", "features": "int", "classes": "int", "noise": "float", "seed": "int"}
+    defaults = inspect.signature(Synthetic).parameters
+    kinds = {name: f"{type(one.default).__name__} = {literal(one.default)}" for name, one in defaults.items()}
     lines = [
         '"""Points around random centres, one for each class; both splits have the same."""',
         "generator = torch.Generator().manual_seed(seed)",
@@ -88,10 +91,10 @@ def _synthetic(arguments: Mapping[str, Any]) -> Part:
         "return TensorDataset(centres[labels] + noise * points, labels)",
     ]
     function = "\n".join([define("make_points", kinds, "TensorDataset"), *(f"    {line}" for line in lines)])
-    return Part(call("make_points", **{name: literal(arguments[name]) for name in kinds}), (function,))
+    return Part(call("make_points", **{name: literal(value) for name, value in given.items()}), (function,))
 
 
-_OWN: Mapping[str, Callable[[Mapping[str, Any]], Part]] = {
+_OWN: Mapping[str, Callable[[Mapping[str, Any], Mapping[str, Any]], Part]] = {
     "optimctl.parts:MLP": _perceptron,
     "optimctl.parts:Synthetic": _synthetic,
 }

@@ -17,7 +17,7 @@ from optimctl.errors import JobError
 from optimctl.export.python.curves import COUNTS, Act, Place, name_of, write
 from optimctl.export.python.foreign import torch_lines, write_foreign
 from optimctl.export.python.imports import Imports
-from optimctl.export.python.layout import define, indented, lay, listed
+from optimctl.export.python.layout import Call, call, define, indented, lay, listed, words
 from optimctl.schedule.curves import ReduceOnPlateau
 from optimctl.schedule.place import Placed, RunLength
 from optimctl.schedule.trajectory import Affine, Clock, trajectory
@@ -54,9 +54,9 @@ class Factors:
         name = self.name.replace("schedule_", f"schedule_{owner}_", 1)
         return replace(self, name=name, text=self.text.replace(f"def {self.name}(", f"def {name}("))
 
-    def call(self, **others: str) -> str:
+    def call(self, **others: str) -> Call:
         """The call, with the names that the script has for the lengths."""
-        return f"{self.name}({', '.join(others.get(name, name) for name in self.parameters)})"
+        return call(self.name, *(others.get(name, name) for name in self.parameters))
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ def _by_torch(scheduled: Scheduled, imports: Imports) -> Factors | None:
     lines, names = found
     used = [name for name in (*LENGTHS, placed.option) if re.search(rf"\b{name}\b", "\n".join(lines))]
     kinds = {name: "int" if name in LENGTHS else "float" for name in used}
-    doc = f'"""What {placed.name} multiplies a group\'s own {scheduled.slot} by, {placed.unit} by {placed.unit}."""'
+    doc = f'"""What {placed.name} multiplies a group\'s own {words(str(scheduled.slot))} by, {placed.unit} by {placed.unit}."""'
     text = "\n".join([define(scheduled.name, kinds, "list[float]"), *(f"    {line}" for line in (doc, *lines))])
     return Factors(scheduled.name, text, tuple(used), placed.unit, False, names)
 
@@ -169,7 +169,7 @@ class _Writer:
         return Factors(self.scheduled.name, text, tuple(used), self.axis, self.has_shift)
 
     def _doc(self) -> str:
-        what = str(self.scheduled.slot).replace("_", " ")
+        what = words(str(self.scheduled.slot))
         each = f"{self.axis} by {self.axis}"
         if self.has_shift:
             return f"A factor and a summand for a group's own {what}, {each}."
@@ -401,7 +401,7 @@ def _table(scheduled: Scheduled) -> Factors:
     plain = [repr(a) for a in (scale + offset / (scheduled.reference or 1.0)).tolist()]
     named = " and ".join(f"`{placed.name}`" for placed, _ in scheduled.moving)
     what = "Factor and summand" if is_affine else "The factors"
-    doc = f"{what} of {named} for a group's own {scheduled.slot}, {axis} by {axis}."
+    doc = f"{what} of {named} for a group's own {words(str(scheduled.slot))}, {axis} by {axis}."
     body = lay(listed(entries if is_affine else plain), 4, "return ")
     head = define(scheduled.name, {}, f"list[{'tuple[float, float]' if is_affine else 'float'}]")
     return Factors(scheduled.name, f'{head}\n    """{doc}"""\n    {body}', (), axis, is_affine)

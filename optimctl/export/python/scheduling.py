@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from optimctl.errors import JobError
-from optimctl.export.python.layout import WIDTH
+from optimctl.export.python.layout import WIDTH, lay
 from optimctl.export.python.schedules import Factors, Scheduled, factors_of
 from optimctl.optim.multi import DEFAULT_NAME
 from optimctl.schedule.curves import ReduceOnPlateau
@@ -99,10 +99,11 @@ class _Moved:
     def entry(self, done: str = "") -> str:
         """The list's entry for the iteration that comes, or with ``" - 1"`` for the one that is done."""
         axis = self.factors.axis if self.factors else ""
+        counts = self.scheduled.run.accumulative_counts
         if axis == "epoch":
             return f"{self.variable}[epoch - 1]"
-        if axis == "update":
-            return f"{self.variable}[{f'(iteration{done})' if done else 'iteration'} // WINDOW]"
+        if axis == "update" and counts > 1:
+            return f"{self.variable}[{f'(iteration{done})' if done else 'iteration'} // {counts}]"
         return f"{self.variable}[iteration{done}]"
 
     def next_entry(self) -> str:
@@ -247,7 +248,10 @@ def _plateaus(schedules: Sequence[Placed], made: Scheduling) -> list[tuple[str, 
 def _preparing(one: _Moved, before: Sequence[str]) -> Iterator[str]:
     """The lists of factors, the counters, and where each group starts."""
     if one.factors is not None:
-        line = f"{one.variable} = {one.factors.call(**{one.slot.option: one.reference})}"
+        counts = one.scheduled.run.accumulative_counts
+        updates = "iterations" if counts == 1 else f"math.ceil(iterations / {counts})"
+        made = one.factors.call(**{one.slot.option: one.reference, "updates": updates})
+        line = lay(made, 4, f"{one.variable} = ")
         if line not in before:
             yield line
     for name, placed in one.plateaus:

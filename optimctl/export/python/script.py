@@ -171,7 +171,7 @@ class _Script:
             head = define("update", self._update_parameters(), "Tensor")
             yield _piece(
                 "update",
-                loss_of=loss_function(self.task, stepping.precision),
+                loss_of=loss_function(self.task, stepping.precision, _inputs(self.train)),
                 update_head=head,
                 clip=lay(stepping.clip, 8) if stepping.clip else "",
                 creates_graph=stepping.creates_graph,
@@ -327,8 +327,6 @@ class _Script:
             yield "epochs = math.ceil(iterations / epoch_length)"
         else:
             yield "epochs, iterations = args.epochs, args.epochs * epoch_length"
-        if "updates" in "\n".join(self.scheduling.prepare):
-            yield "updates = math.ceil(iterations / WINDOW)" if self.stepping.window > 1 else "updates = iterations"
         if self.stepping.steppers is not None:
             yield from self.stepping.stepper_lines()
 

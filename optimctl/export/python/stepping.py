@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ from optimctl.errors import JobError, Key
 from optimctl.export.python.layout import Call, Expression, call, define, lay, literal
 from optimctl.optim.amp import AmpOptimWrapper
 from optimctl.optim.clip import ClipNorm, ClipValue
-from optimctl.optim.multi import DEFAULT_NAME, OptimWrapperDict, by_name
+from optimctl.optim.multi import DEFAULT_NAME, by_name
 from optimctl.optim.takes import maybe_sparse
 from optimctl.optim.walk import unwrapped, walk
 from optimctl.optim.wrapper import OptimWrapper
@@ -83,8 +83,8 @@ def stepping_of(assembly: Assembly, optimizers: Sequence[Written], task: Task) -
     for name, wrapper in wrappers.items():
         _check(name, wrapper, assembly, task, optimizers)
     first = next(iter(wrappers.values()))
-    precision = _precision(assembly, wrappers)
     by_task = task.kind == "steps"
+    precision = _precision(assembly, wrappers, scales=not (by_task or first.requires_closure))
     return Stepping(
         window=1 if by_task else first.accumulative_counts,
         clip=None if by_task else clip_call(first.clip),
@@ -95,18 +95,24 @@ def stepping_of(assembly: Assembly, optimizers: Sequence[Written], task: Task) -
         starts_momentum=tuple(
             one.name for one in optimizers if precision and precision.scaler and one.is_sgd_with_momentum
         ),
-        steppers={one.name: dict(_stepper(wrappers[one.wrapper_name])) for one in optimizers} if by_task else None,
+        steppers=_steppers(wrappers, optimizers) if by_task else None,
     )
 
 
-def _stepper(wrapper: OptimWrapper) -> Iterator[tuple[str, Expression]]:
-    clip = clip_call(wrapper.clip)
-    if clip is not None:
-        (_, *options) = clip.items
-        yield "clip", Call("functools.partial(", (("", clip.opening[:-1]), *options))
-    if wrapper.accumulative_counts > 1:
-        yield "window", repr(wrapper.accumulative_counts)
-        yield "iterations", "iterations"
+def _steppers(wrappers: Mapping[str, OptimWrapper], optimizers: Sequence[Written]) -> dict[str, dict[str, Expression]]:
+    """What each optimizer's ``Stepper`` is made with."""
+    accumulates = any(wrapper.accumulative_counts > 1 for wrapper in wrappers.values())
+    found: dict[str, dict[str, Expression]] = {}
+    for one in optimizers:
+        wrapper = wrappers[one.wrapper_name]
+        clip = clip_call(wrapper.clip)
+        given: dict[str, Expression] = {}
+        if clip is not None:
+            given["clip"] = Call("functools.partial(", (("", clip.opening[:-1]), *clip.items[1:]))
+        if accumulates:
+            given |= {"window": repr(wrapper.accumulative_counts), "iterations": "iterations"}
+        found[one.name] = given
+    return found
 
 
 def clip_call(clip: ClipNorm | ClipValue | None) -> Call | None:
@@ -139,33 +145,42 @@ def _check(name: str, wrapper: Any, assembly: Assembly, task: Task, optimizers: 
         )
 
 
-def _precision(assembly: Assembly, wrappers: Mapping[str, OptimWrapper]) -> Precision | None:
+def _precision(assembly: Assembly, wrappers: Mapping[str, OptimWrapper], scales: bool) -> Precision | None:
+    """What the forward pass computes in.
+
+    Args:
+        scales: Whether the loop itself goes backward, so that it can scale the loss.
+    """
     found = {getattr(wrapper, "dtype", None) for wrapper in wrappers.values()}
     if len(found) > 1:
         _refuse(("optim_wrapper",), "its optimizers differ in their precision")
     (dtype,) = found
     if dtype is None:
         return None
-    wrapper = next(iter(wrappers.values()))
     table = assembly.job.plain()["optim_wrapper"]
-    one = table if not isinstance(assembly.wrapper, OptimWrapperDict) else table[next(iter(wrappers))]
-    scale = getattr(wrapper, "_fixed_scale", None)
-    loss_scale = one.get("loss_scale", "dynamic")
-    given = dict(loss_scale) if isinstance(loss_scale, Mapping) else {"init_scale": scale} if scale else {}
-    by_device = "dtype" not in one and assembly.job.job.device == "auto"
+    is_left_open = "dtype" not in table and assembly.job.job.device == "auto"
+    if not scales or not (is_left_open or dtype is torch.float16):
+        return Precision(str(dtype), None, None)
+    fixed = getattr(next(iter(wrappers.values())), "_fixed_scale", None)
+    loss_scale = table.get("loss_scale", "dynamic")
+    given = dict(loss_scale) if isinstance(loss_scale, Mapping) else {"init_scale": fixed} if fixed else {}
     options = {option: literal(value) for option, value in given.items()}
-    if by_device:
+    if is_left_open:
         options["enabled"] = "dtype is torch.float16"
-    scales = by_device or dtype is torch.float16
-    scaler = call("torch.amp.GradScaler", "device.type", **options) if scales else None
-    return Precision("dtype" if by_device else str(dtype), scaler, scale)
+    scaler = call("torch.amp.GradScaler", "device.type", **options)
+    return Precision("dtype" if is_left_open else str(dtype), scaler, fixed)
 
 
-def loss_function(task: Task, precision: Precision | None) -> str:
-    """``loss_of``, for optimizers that evaluate the loss themselves."""
+def loss_function(task: Task, precision: Precision | None, inputs: str) -> str:
+    """``loss_of``, for optimizers that evaluate the loss themselves.
+
+    Args:
+        inputs: What the model is called with: ``inputs``, or ``*inputs`` where there are several.
+    """
     if task.kind == "supervised":
-        parameters = {"model": "nn.Module", "criterion": "nn.Module", "inputs": "Any", "targets": "Tensor"}
-        value = "criterion(model(inputs), targets)"
+        several = "list[Tensor]" if inputs.startswith("*") else "Tensor"
+        parameters = {"model": "nn.Module", "criterion": "nn.Module", "inputs": several, "targets": "Tensor"}
+        value = f"criterion(model({inputs}), targets)"
     elif task.kind == "model":
         parameters = {"model": "nn.Module", "batch": "Any"}
         value = 'by_name(losses_of(model, batch))["loss"]'
@@ -175,8 +190,8 @@ def loss_function(task: Task, precision: Precision | None) -> str:
     lines = [define("loss_of", parameters, "Tensor"), '    """The loss of a batch."""']
     if precision is None:
         return "\n".join([*lines, f"    return {value}"])
-    device = "inputs.device.type" if task.kind == "supervised" else "next(model.parameters()).device.type"
-    lines += [f"    with torch.autocast({device}, dtype={precision.dtype}):", f"        return {value}"]
+    lines += ["    device = next(model.parameters()).device.type"]
+    lines += [f"    with torch.autocast(device, dtype={precision.dtype}):", f"        return {value}"]
     return "\n".join(lines)
 
 
