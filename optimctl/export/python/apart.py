@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING
 
-from optimctl.export.python.layout import text
+from optimctl.export.python.layout import WIDTH, Call, lay, text
 
 if TYPE_CHECKING:
     from torch import nn
@@ -37,8 +37,19 @@ class Branch:
 
     value: Hashable
     condition: str
+    """Nothing, too, where no short condition tells them apart."""
     names: tuple[str, ...] = ()
-    """The parameters, where nothing short tells them apart; the condition then is ``name in NAMES``."""
+    """The parameters that have it; of the last branch, none."""
+
+    def conditions(self, column: int) -> list[str]:
+        """What stands behind ``if``, whose line begins at a column: several lines of it, where one would be too long."""
+        room = WIDTH - column - len("if :")
+        if self.condition and len(self.condition) <= room:
+            return [self.condition]
+        parts = self.condition.split(" or ")
+        if self.condition and " and " not in self.condition and all(len(part) <= room for part in parts):
+            return parts
+        return [lay(Call("{", tuple(("", text(name)) for name in self.names), "}"), column, "name in ")]
 
 
 @dataclass(frozen=True)
@@ -70,7 +81,7 @@ def tell_apart(
     for value in kinds[:-1]:
         wanted = sum(1 << index for index, one in enumerate(ours) if values[one.name] == value)
         condition = _condition(wanted, left, atoms)
-        names = () if condition else tuple(one.name for one in ours if values[one.name] == value)
+        names = tuple(one.name for one in ours if values[one.name] == value)
         branches.append(Branch(value, condition, names))
         left &= ~wanted
     return [*branches, Branch(usual, "")]

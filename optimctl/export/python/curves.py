@@ -133,7 +133,7 @@ class Place:
         share = parse_share(said) if isinstance(said, str) else None
         total = COUNTS[self.placed.unit]
         if share is not None:
-            return total if share == 1 else f"{_variable(argument, self.name, index)}"
+            return "0" if share == 0 else total if share == 1 else _variable(argument, self.name, index)
         if self.table.get("convert_to_iter_based") is True and isinstance(said, int) and said > 0:
             return "epoch_length" if said == 1 else f"{said} * epoch_length"
         return repr(value)
@@ -144,9 +144,8 @@ class Place:
         for argument, said in self.table.items():
             for index, one in enumerate(said) if isinstance(said, list) else [(None, said)]:
                 share = parse_share(one) if isinstance(one, str) else None
-                if share is not None and share < 1:
-                    name = _variable(argument, self.name, index)
-                    found[name] = f"round({share!r} * {COUNTS[self.placed.unit]})" if share else "0"
+                if share is not None and 0 < share < 1:
+                    found[_variable(argument, self.name, index)] = f"round({share!r} * {COUNTS[self.placed.unit]})"
         return found
 
 
@@ -263,13 +262,14 @@ def _named(count: str, name: str) -> tuple[str, str]:
 @write.register
 def _(schedule: curves.CosineRestart, place: Place) -> Act:
     pairs = [f"({period}, {float(w)!r})" for period, w in zip(schedule.periods, schedule.restart_weights, strict=True)]
-    define = lay(listed(pairs), before="periods = ") + "\n"
-    define += "places = [(step, n, weight) for n, weight in periods for step in range(n)]\n\n"
+    periods, places = (place.name.replace("cosine", word) for word in ("periods", "places"))
+    define = lay(listed(pairs), before=f"{periods} = ") + "\n"
+    define += f"{places} = [(step, n, weight) for n, weight in {periods} for step in range(n)]\n\n"
     doc = "(1 + cos(pi * step / steps)) / 2, precise where that is small too."
     define += _function(place.name, doc, _half_wave("steps", True)).replace("(step: int)", "(step: int, steps: int)")
     floor, share = schedule.eta_min or 0.0, schedule.eta_min_ratio or 0.0
     lines = [
-        f"step, steps, weight = places[{place.step}]",
+        f"step, steps, weight = {places}[{place.step}]",
         "if step:",
         f"    ratio = {place.name}(step, steps) / {place.name}(step - 1, steps)",
         "    change *= ratio",

@@ -11,7 +11,19 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from optimctl.export.python.apart import Branch, Named, tell_apart
-from optimctl.export.python.layout import WIDTH, Call, Expression, define, indented, lay, listed, literal, text, words
+from optimctl.export.python.layout import (
+    STEP,
+    WIDTH,
+    Call,
+    Expression,
+    define,
+    indented,
+    lay,
+    listed,
+    literal,
+    text,
+    words,
+)
 
 SAME = "Parameters with the same options share a group."
 
@@ -183,7 +195,7 @@ def _chosen(
 
 def _inline(wanted: Wanted, option: str, branches: Sequence[Branch]) -> str:
     """Two values as one expression, where that is short."""
-    if len(branches) > 2 or branches[0].names:
+    if len(branches) > 2 or not branches[0].condition:
         return ""
     one, other = (_value(wanted, option, branch.value) for branch in branches)
     line = f"{one} if {branches[0].condition} else {other}"
@@ -195,7 +207,7 @@ def _by_function(wanted: Wanted, option: str, branches: Sequence[Branch]) -> tup
     lines: list[str] = []
     for branch in branches[:-1]:
         value = _value(wanted, option, branch.value)
-        for condition in _conditions(branch):
+        for condition in branch.conditions(4):
             lines += [f"    if {condition}:", f"        return {value}"]
     lines += [f"    return {_value(wanted, option, branches[-1].value)}"]
     needs_lr = option == "lr" and bool(wanted.lr)
@@ -205,15 +217,6 @@ def _by_function(wanted: Wanted, option: str, branches: Sequence[Branch]) -> tup
     doc = f"The {words(option)} of a parameter."
     head = define(function, used, kind if kind in ("float", "int", "bool", "str") else "Any")
     return f"{function}({', '.join(used)})", [f'{head}\n    """{doc}"""\n' + "\n".join(lines)]
-
-
-def _conditions(branch: Branch) -> list[str]:
-    """What stands behind ``if``: several lines of it, where one would be too long."""
-    if branch.names:
-        listing = lay(Call("{", tuple(("", text(name)) for name in branch.names), "}"), 4, "name in ")
-        return [listing]
-    whole = branch.condition
-    return [whole] if len(whole) + 8 <= WIDTH else whole.split(" or ")
 
 
 def _fallen(wanted: Wanted, layers: Layers) -> tuple[Expression, list[str]]:
@@ -246,7 +249,8 @@ def _counted(layers: Layers) -> str:
     (offset,) = offsets
     index = f'int(name.split(".")[{place}])' + (f" + {offset}" if offset else "")
     last = f"{layers.last} if name.startswith({literal(ends if len(ends) != 1 else ends[0])}) else 0"
-    return f"if name.startswith({text(stem)}):\n    return {index}\nreturn {last if ends else 0}"
+    written = f"if name.startswith({text(stem)}):\n    return {index}\nreturn {last if ends else 0}"
+    return written if max(map(len, written.splitlines())) + STEP <= WIDTH else ""
 
 
 def _head(name: str) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from optimctl.errors import JobError
-from optimctl.export.python.layout import call, lay, literal
+from optimctl.export.python.layout import call, lay, literal, text
 from optimctl.optim.amp import AmpOptimWrapper
 from optimctl.train.hooks.csv import CSV
 from optimctl.train.hooks.early_stopping import EarlyStopping
@@ -89,11 +89,11 @@ def _averages(name: str, hook: EMA, assembly: Assembly) -> dict[str, Any]:
 
 def _stop_state(hook: EarlyStopping, assembly: Assembly) -> Iterator[str]:
     yield "has_stopped = False"
-    yield f"best_{hook.metric}, waited = {'-math.inf' if _is_max(hook, assembly) else 'math.inf'}, 0"
+    yield f"best_seen, waited = {'-math.inf' if _is_max(hook, assembly) else 'math.inf'}, 0"
 
 
 def _stop(hook: EarlyStopping, assembly: Assembly) -> Iterator[str]:
-    value, best = f'metrics["{hook.metric}"]', f"best_{hook.metric}"
+    value, best = f"metrics[{text(hook.metric)}]", "best_seen"
     gain = f"{value} - {best}" if _is_max(hook, assembly) else f"{best} - {value}"
     yield f"if {gain} > {hook.min_delta!r}:"
     yield f"    {best}, waited = {value}, 0"

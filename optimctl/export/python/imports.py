@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 MODULES = {
     "argparse": "import argparse",
     "csv": "import csv",
+    "datetime": "import datetime",
     "functools": "import functools",
     "itertools": "import itertools",
     "math": "import math",

@@ -109,6 +109,7 @@ def tidy(script: str) -> str:
 
 
 __all__ = [
+    "STEP",
     "WIDTH",
     "Call",
     "Expression",

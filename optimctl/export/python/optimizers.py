@@ -7,11 +7,14 @@ the functions are run on the plan's model.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from keyword import iskeyword
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
+from torch.optim import SGD
 
 from optimctl import plugins, signatures
 from optimctl.errors import JobError, Key
@@ -19,6 +22,7 @@ from optimctl.export.python.apart import Branch, Named, tell_apart
 from optimctl.export.python.groups import Groups, Layers, Wanted, groups_of, listed_groups
 from optimctl.export.python.imports import Imports
 from optimctl.export.python.layout import Call, Expression, literal
+from optimctl.export.python.needed import needed
 from optimctl.optim.constructor import IMPLEMENTATIONS, DefaultOptimWrapperConstructor, checked_arguments
 from optimctl.optim.fused import torchs_class
 from optimctl.optim.layer_decay import LayerDecayOptimWrapperConstructor
@@ -36,6 +40,19 @@ if TYPE_CHECKING:
     from optimctl.job.schema import OptimWrapperTable
     from optimctl.optim.wrapper import OptimWrapper
     from optimctl.plugins import LoadedPlugin
+
+
+TAKEN = frozenset(
+    re.findall(
+        r"\w+",
+        """
+        args averages batch batches best compiled compute count criterion device dtype epoch epoch_length epochs file found group groups
+        is_best is_due is_skipped iteration iterations loss losses lower lr math metrics model nn np order own parameter parameters
+        prefix saved scale scaler size state stepper steppers table task torch train_loader val_loader value values weights window writer
+        """,
+    )
+)
+"""What the function that trains has other uses for."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +76,8 @@ class Written:
     @property
     def is_sgd_with_momentum(self) -> bool:
         """Whether float16 may leave its momentum uninitialized, as torch's fused SGD does."""
-        return type(self.optimizer).__name__ == "SGD" and bool(self.optimizer.defaults.get("fused"))
+        is_fused = isinstance(self.optimizer, SGD) and bool(self.optimizer.defaults["fused"])
+        return is_fused and any(group["momentum"] for group in self.optimizer.param_groups)
 
 
 @dataclass(frozen=True)
@@ -93,7 +111,7 @@ def write_optimizers(assembly: Assembly, imports: Imports) -> list[Written]:
     Raises:
         JobError: One of them cannot be exported; the message says why.
     """
-    parts = list(_parts(assembly, unwrapped(_present(assembly.model))))
+    parts = list(_parts(assembly, unwrapped(needed(assembly.model))))
     written = [_Writer(assembly, part, parts, imports).write() for part in parts]
     first = replace(written[0], functions=(*owners(parts, assembly), *written[0].functions))
     return [first, *written[1:]]
@@ -102,7 +120,7 @@ def write_optimizers(assembly: Assembly, imports: Imports) -> list[Written]:
 def frozen_by_rule(assembly: Assembly) -> list[str]:
     """The parameters that a rule of the job freezes, by their names in the model."""
     found = []
-    for wrapper_name, wrapper in by_name(_present(assembly.wrapper)).items():
+    for wrapper_name, wrapper in by_name(needed(assembly.wrapper)).items():
         prefix = "" if wrapper_name == DEFAULT_NAME else f"{wrapper_name}."
         found += [f"{prefix}{name}" for name, options in wrapper.options.items() if options.frozen]
     return found
@@ -112,23 +130,23 @@ def freezing(assembly: Assembly, names: Sequence[str]) -> str:
     """A function of the script that freezes parameters; nothing where there are none."""
     if not names:
         return ""
-    parameters = [Named(met.name, met.parameter) for met in walk(unwrapped(_present(assembly.model)))]
+    parameters = [Named(met.name, met.parameter) for met in walk(unwrapped(needed(assembly.model)))]
     values = {one.name: one.name in names for one in parameters}
-    (branch, _) = tell_apart(values, parameters, False, _hints(assembly.job.optim_wrapper))
-    condition = branch.condition or f"name in {literal(sorted(branch.names))}"
-    loop = (
-        "for name, parameter in model.named_parameters():"
-        if "name" in condition
-        else "for parameter in model.parameters():"
+    branch = next(one for one in tell_apart(values, parameters, False, _hints(assembly.job.optim_wrapper)) if one.value)
+    conditions = branch.conditions(8)
+    met = (
+        "name, parameter in model.named_parameters()"
+        if "name" in " ".join(conditions)
+        else "parameter in model.parameters()"
     )
-    return (
-        'def freeze(model: nn.Module) -> None:\n    """Some parameters are not trained."""\n'
-        f"    {loop}\n        if {condition}:\n            parameter.requires_grad_(False)"
-    )
+    lines = ["def freeze(model: nn.Module) -> None:", '    """Some parameters are not trained."""', f"    for {met}:"]
+    for condition in conditions:
+        lines += [f"        if {condition}:", "            parameter.requires_grad_(False)"]
+    return "\n".join(lines)
 
 
 def _parts(assembly: Assembly, model: nn.Module) -> Iterator[_Part]:
-    wrappers = by_name(_present(assembly.wrapper))
+    wrappers = by_name(needed(assembly.wrapper))
     table = assembly.job.plain()["optim_wrapper"]
     taken: list[str] = []
     for wrapper_name, wrapper in wrappers.items():
@@ -141,9 +159,7 @@ def _parts(assembly: Assembly, model: nn.Module) -> Iterator[_Part]:
         first = 0
         for route, optimizer, _ in wrapper.parts:
             below, found = _optimizer_table(own, route, (*key, OPTIMIZER))
-            name = wrapper_name.replace(".", "_") if several else "optimizer"
-            if len(wrapper.parts) > 1:
-                name = type(optimizer).__name__.lower() if not several else f"{name}_{type(optimizer).__name__.lower()}"
+            name = _variable(wrapper_name, optimizer, several, len(wrapper.parts) > 1)
             parameters = [p for group in optimizer.param_groups for p in group["params"]]
             unknown = any(id(p) not in names for p in parameters)
             if found is None or unknown:
@@ -166,9 +182,19 @@ def _parts(assembly: Assembly, model: nn.Module) -> Iterator[_Part]:
             first += len(optimizer.param_groups)
 
 
+def _variable(wrapper_name: str, optimizer: Optimizer, several: bool, has_routes: bool) -> str:
+    """What the script calls an optimizer."""
+    own = type(optimizer).__name__.lower() if has_routes else ""
+    path = re.sub(r"\W", "_", wrapper_name) if several else ""
+    name = "_".join(part for part in (path, own) if part)
+    is_free = name.isidentifier() and not iskeyword(name) and name not in TAKEN
+    return name if is_free else f"optimizer_{name}".rstrip("_")
+
+
 def _root(model: nn.Module, path: str, key: Key) -> tuple[str, nn.Module]:
     try:
-        return f"model.{path}", model.get_submodule(path)
+        is_plain = all(part.isidentifier() and not iskeyword(part) for part in path.split("."))
+        return f"model.{path}" if is_plain else f'model.get_submodule("{path}")', model.get_submodule(path)
     except AttributeError as error:
         raise _not_exportable(
             key, "its constructor makes optimizers that are called after no part of the model"
@@ -319,7 +345,7 @@ class _Writer:
         """The groups of the optimizer that the lines make; None where it refuses what it is given."""
         code = "\n\n".join([*owners(self.parts, self.assembly), *written.functions])
         namespace: dict[str, Any] = {
-            "model": unwrapped(_present(self.assembly.model)),
+            "model": unwrapped(needed(self.assembly.model)),
             written.lr or "lr": written.lr_value,
         }
         namespace |= {"nn": nn, "math": math, "Any": Any, "Iterator": Iterator}
@@ -356,8 +382,8 @@ def _owner(branches: Sequence[Branch]) -> str:
         '    """The optimizer that trains a parameter."""',
     ]
     for branch in branches[:-1]:
-        condition = branch.condition or f"name in {literal(list(branch.names))}"
-        lines += [f"    if {condition}:", f'        return "{branch.value}"']
+        for condition in branch.conditions(4):
+            lines += [f"    if {condition}:", f'        return "{branch.value}"']
     return "\n".join([*lines, f'    return "{branches[-1].value}"'])
 
 
@@ -409,12 +435,6 @@ def _wrapper_table(assembly: Assembly, name: str) -> OptimWrapperTable | None:
 
 def _not_exportable(key: Key, why: str) -> JobError:
     return JobError.single(key, f"cannot be exported: {why}", "not-exportable")
-
-
-def _present(part: Any) -> Any:
-    if part is None:
-        raise TypeError("a script was made from an assembly that lacks a part; assemble the job with for_run=True")
-    return part
 
 
 __all__ = ["Written", "freezing", "frozen_by_rule", "write_optimizers"]

@@ -180,12 +180,11 @@ class _Writer:
         for place, _ in self.found:
             shares |= place.shares()
         same = _merged(shares)
-        blocks = [f"{name} = {value}" for name, value in shares.items() if same[name] == name]
-        blocks += [f"\n{act.define}\n" for _, act in self.found if act.define]
-        text = "\n".join([*blocks, *self._loop()])
+        text = "\n".join([*(f"\n{act.define}\n" for _, act in self.found if act.define), *self._loop()])
         for name, first in same.items():
-            text = re.sub(rf"\b{name}\b", first, text) if name != first else text
-        yield text.lstrip("\n")
+            text = re.sub(rf"\b{name}\b", first, text)
+        used = [name for name in shares if same[name] == name and re.search(rf"\b{name}\b", text)]
+        yield "\n".join([*(f"{name} = {shares[name]}" for name in used), text]).lstrip("\n")
 
     def _loop(self) -> Iterator[str]:
         place, act = self.found[0]

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from optimctl.errors import JobError
-from optimctl.export.python.layout import WIDTH, lay
+from optimctl.export.python.layout import WIDTH, lay, text
 from optimctl.export.python.schedules import Factors, Scheduled, factors_of
 from optimctl.optim.multi import DEFAULT_NAME
 from optimctl.schedule.curves import ReduceOnPlateau
@@ -321,7 +321,7 @@ def _observing(one: _Moved) -> Iterator[str]:
         when = [f"epoch >= {placed.begin}"] if placed.begin else []
         total = one.scheduled.run.epochs
         when += [f"epoch < {placed.end}"] if placed.end is not None and placed.end != total else ["epoch < epochs"]
-        yield f'if {" and ".join(when)} and {name}.has_come(metrics["{plateau.monitor}"]):'
+        yield f"if {' and '.join(when)} and {name}.has_come(metrics[{text(plateau.monitor)}]):"
         entry = "factor"
         if one.factors is not None:
             yield f"    {'scale, offset' if one.is_affine else entry} = {one.next_entry()}"

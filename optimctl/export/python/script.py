@@ -10,7 +10,6 @@ import functools
 import re
 import textwrap
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,14 +17,13 @@ import jinja2
 import torch
 
 import optimctl
-from optimctl.export.python.hooks import Hooks, hooks_of
-from optimctl.export.python.imports import Imports
+from optimctl.export.python.collect import Collected, collect
 from optimctl.export.python.layout import WIDTH, Call, Expression, call, define, lay, literal, text, tidy
-from optimctl.export.python.optimizers import Written, freezing, frozen_by_rule, write_optimizers
-from optimctl.export.python.parts import Data, Part, data_of, functions_of, part_of, weights_lines
-from optimctl.export.python.scheduling import Scheduling, plateau_context, schedule
-from optimctl.export.python.stepping import Stepping, loss_function, stepping_of
-from optimctl.export.python.tasks import Task, task_of
+from optimctl.export.python.needed import needed
+from optimctl.export.python.optimizers import Written, freezing
+from optimctl.export.python.parts import Data, functions_of, weights_lines
+from optimctl.export.python.scheduling import plateau_context
+from optimctl.export.python.stepping import loss_function
 from optimctl.plugins import PROJECT
 from optimctl.train.run import default_work_dir
 
@@ -51,31 +49,19 @@ def write_script(assembly: Assembly) -> str:
     """A job's script.
 
     Raises:
-        JobError: Something in the job cannot be exported; the message names it.
+        JobError: All that cannot be exported, with its places.
     """
-    return _Script(assembly).text()
+    return _Script(collect(assembly, RESERVED)).text()
 
 
-@dataclass
 class _Script:
-    """Everything that a script is put together from."""
+    """A script that is being put together."""
 
-    assembly: Assembly
-
-    def __post_init__(self) -> None:
-        assembly = self.assembly
-        self.job, self.tables = assembly.job, assembly.job.plain()
-        self.imports = Imports(reserved=RESERVED)
-        self.model: Part = part_of("models", ("model",), self.tables["model"], self.imports)
-        self.train: Data = data_of(assembly, "train_dataloader", _present(assembly.train_loader), self.imports)
-        loader = assembly.val_loader
-        self.val: Data | None = None if loader is None else data_of(assembly, "val_dataloader", loader, self.imports)
-        self.task: Task = task_of(assembly, (self.val or self.train).has_plain_targets, self.imports)
-        self.frozen = frozen_by_rule(assembly)
-        self.optimizers: list[Written] = write_optimizers(assembly, self.imports)
-        self.stepping: Stepping = stepping_of(assembly, self.optimizers, self.task)
-        self.scheduling: Scheduling = schedule(assembly, self.optimizers, self.imports)
-        self.hooks: Hooks = hooks_of(assembly, self._columns())
+    def __init__(self, of: Collected) -> None:
+        self.assembly, self.job, self.imports = of.assembly, of.assembly.job, of.imports
+        self.model, self.train, self.val, self.task, self.frozen = of.model, of.train, of.val, of.task, of.frozen
+        self.optimizers, self.stepping, self.scheduling = of.optimizers, of.stepping, of.scheduling
+        self.hooks = of.hooks
 
     # --- the whole
 
@@ -141,7 +127,8 @@ class _Script:
 
     def _task_pieces(self) -> Iterator[str]:
         if self.task.kind == "model":
-            yield _piece("losses_of")
+            loaders = [self.train, *([self.val] if self.val is not None else [])]
+            yield _piece("losses_of", is_listed=all(one.batch != "any" for one in loaders))
             if self.val is not None:
                 yield _piece("samples_in")
         if self.task.is_foreign:
@@ -243,8 +230,10 @@ class _Script:
             "evaluate": f"evaluate({', '.join(self._evaluate_arguments())})",
             "report_arguments": "".join(f"{name}, " for name in self.hooks.trackers.arguments),
             "stopping": self.hooks,
-            "best": None if best is None else {"metric": best.metric, "sign": ">" if self._best_is_max() else "<"},
-            "save_arguments": ", ".join(list(self._save_parameters())[1:]),
+            "best": None
+            if best is None
+            else {"metric": text(best.metric), "sign": ">" if self._best_is_max() else "<"},
+            "save": self._save_call(),
             "save_interval": job.checkpoint.interval,
             "keep": job.checkpoint.keep,
         }
@@ -415,7 +404,7 @@ class _Script:
                 variable = f"{name.partition('.')[0]}_factor"
                 yield f"{variable} = {entry}"
                 value = f"{base} * {variable}"
-            rates.append((f'"{name}": ', value))
+            rates.append((f"{text(name)}: ", value))
         loss = "sum(x.item() for x in losses) / len(losses)"
         first: list[tuple[str, Expression]] = [("**", "means(losses)") if named else ('"loss": ', loss)]
         plain = first[0][1] if named and not rates else Call("{", (*first, *rates), "}")
@@ -425,11 +414,6 @@ class _Script:
         yield '    raise SystemExit(f"the run diverged by iteration {iteration}")'
         yield "losses.clear()"
 
-    def _columns(self) -> list[str]:
-        """The values that a record may have."""
-        rules = getattr(self.assembly.task, "metric_rules", {})
-        return list(dict.fromkeys(["loss", *self.scheduling.report, *rules]))
-
     # --- what is called
 
     def _amp(self, device: str) -> dict[str, str] | None:
@@ -437,7 +421,7 @@ class _Script:
         return None if precision is None else {"device": device, "dtype": precision.dtype}
 
     def _evaluation(self) -> dict[str, Any]:
-        val = _present(self.val)
+        val = needed(self.val)
         kinds = {
             "model": "nn.Module",
             "criterion": "nn.Module",
@@ -470,6 +454,11 @@ class _Script:
         optimizers = {written.name: "torch.optim.Optimizer" for written in self.optimizers}
         averages = {"averages": "Averages"} if self.hooks.averages is not None else {}
         return {"file": "Path", "model": "nn.Module", **optimizers, **averages, "iteration": "int"}
+
+    def _save_call(self) -> str:
+        """The call, as it stands in a block that is moved to the right as a whole."""
+        column = 8 if self.job.checkpoint.interval == 1 else 12
+        return lay(call("save", *self._save_parameters()), column).replace("\n" + " " * column, "\n")
 
     def _saving(self) -> dict[str, Any]:
         names = [written.name for written in self.optimizers]
@@ -526,12 +515,6 @@ def _templates() -> jinja2.Environment:
 
 def _piece(name: str, /, **context: Any) -> str:
     return _templates().get_template(f"{name}.jinja").render(context).strip("\n")
-
-
-def _present(part: Any) -> Any:
-    if part is None:
-        raise TypeError("a script was made from an assembly that lacks a part; assemble the job with for_run=True")
-    return part
 
 
 __all__ = ["write_script"]

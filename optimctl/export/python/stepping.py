@@ -10,6 +10,7 @@ import torch
 
 from optimctl.errors import JobError, Key
 from optimctl.export.python.layout import Call, Expression, call, define, lay, literal
+from optimctl.export.python.needed import needed
 from optimctl.optim.amp import AmpOptimWrapper
 from optimctl.optim.clip import ClipNorm, ClipValue
 from optimctl.optim.multi import DEFAULT_NAME, by_name
@@ -79,7 +80,7 @@ def stepping_of(assembly: Assembly, optimizers: Sequence[Written], task: Task) -
     Raises:
         JobError: In a way that the script does not know; the message says what.
     """
-    wrappers = by_name(_present(assembly.wrapper))
+    wrappers = by_name(needed(assembly.wrapper))
     for name, wrapper in wrappers.items():
         _check(name, wrapper, assembly, task, optimizers)
     first = next(iter(wrappers.values()))
@@ -131,7 +132,7 @@ def _check(name: str, wrapper: Any, assembly: Assembly, task: Task, optimizers: 
     key: Key = ("optim_wrapper",) if name == DEFAULT_NAME else ("optim_wrapper", name)
     if type(wrapper) not in (OptimWrapper, AmpOptimWrapper):
         _refuse((*key, "type"), f"{type(wrapper).__name__} is a wrapper of its own kind")
-    if wrapper.clip is not None and maybe_sparse(list(walk(unwrapped(_present(assembly.model))))):
+    if wrapper.clip is not None and maybe_sparse(list(walk(unwrapped(needed(assembly.model))))):
         _refuse((*key, "clip_grad"), "torch cannot clip gradients that are sparse")
     if task.kind == "steps" and wrapper.requires_closure:
         _refuse(
@@ -201,12 +202,6 @@ def _switches(written: Written) -> bool:
 
 def _refuse(key: Key, why: str) -> None:
     raise JobError.single(key, f"cannot be exported: {why}", "not-exportable")
-
-
-def _present(part: Any) -> Any:
-    if part is None:
-        raise TypeError("a script was made from an assembly that lacks a part; assemble the job with for_run=True")
-    return part
 
 
 __all__ = ["Precision", "Stepping", "clip_call", "loss_function", "stepping_of"]
