@@ -250,3 +250,20 @@ def _is_below(filename: str, package: str) -> bool:
     module = sys.modules.get(package)
     folder = getattr(module, "__file__", None)
     return folder is not None and filename.startswith(folder.removesuffix("__init__.py"))
+
+
+__all__ = [
+    "CheckFailed",
+    "JobError",
+    "Key",
+    "OptimctlError",
+    "Place",
+    "PluginError",
+    "Problem",
+    "RunFailed",
+    "RunInterrupted",
+    "UsageError",
+    "key_text",
+    "nearest",
+    "raised_text",
+]
