@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 OWN_PARTS = ("collate_fn", "sampler", "batch_sampler")
 """What a dataset may bring for its loader, as attributes."""
+SEEDS_APART = 1_000_003
+"""How far apart the orders of two neighbouring seeds are: so many passes."""
 _USUAL = {name: field.default for name, field in DataLoaderTable.model_fields.items()}
 """What torch's ``DataLoader`` does anyway, so that a job may say it beside whatever excludes the key."""
 _EXCLUDED_BY = {
@@ -82,7 +84,7 @@ def batches_in(loader: DataLoader[Any]) -> int | None:
 
 def pass_seed(seed: int, number: int) -> int:
     """The seed of one pass over the data: 32 bits, which is all that torch's CPU generator takes."""
-    return (seed * 1_000_003 + number) % 2**32
+    return (seed * SEEDS_APART + number) % 2**32
 
 
 def one_pass(loader: DataLoader[Any], seed: int, number: int) -> Iterator[Any]:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
 from typing import NoReturn
 
 import click
@@ -47,7 +51,7 @@ def exit_code(arguments: list[str]) -> int:
     """Run the program; every error becomes a message and an exit code here, and nowhere else."""
     context: click.Context | None = None
     try:
-        with program.make_context("optimctl", arguments) as context:
+        with _terminable(arguments), program.make_context("optimctl", arguments) as context:
             program.invoke(context)
     except click.exceptions.Exit as done:
         return done.exit_code
@@ -58,7 +62,9 @@ def exit_code(arguments: list[str]) -> int:
         output.error(error, with_traceback=wants_traceback(context))
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
-        return 130
+        return 128 + signal.SIGINT
+    except _Terminated:
+        return 128 + signal.SIGTERM
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads on; leave without a complaint
         return 0
@@ -66,3 +72,33 @@ def exit_code(arguments: list[str]) -> int:
         output.bug()
         return BUG
     return 0
+
+
+class _Terminated(BaseException):
+    """SIGTERM has come; what is half-written is taken away on the way out."""
+
+
+@contextmanager
+def _terminable(arguments: list[str]) -> Iterator[None]:
+    """SIGTERM ends a command as Ctrl-C does, so that nothing is left half-done; a second one ends it at once.
+
+    Not so `run`, which ends with a checkpoint when the first comes, and is left alone for the second. Where somebody else has asked
+    for the signal, or for none, it stays theirs.
+    """
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if arguments[:1] == ["run"] or not in_main_thread or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    process = os.getpid()
+
+    def stop(number: int, _: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        if os.getpid() == process:
+            raise _Terminated
+        os.kill(os.getpid(), number)  # a process that was forked, such as one that loads data
+
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -29,6 +29,8 @@ def data(text: str, end: str = "\n") -> None:
     Raises:
         RunFailed: It cannot be written; a reader that went away is none of our business.
     """
+    if sys.stdout is None:  # as behind `>&-`
+        raise RunFailed("stdout cannot be written: it is closed")
     try:
         click.echo(text + end, nl=False)
     except BrokenPipeError:
@@ -62,7 +64,7 @@ def console(stream: TextIO | None = None) -> Console:
     from rich.console import Console
 
     out = sys.stdout if stream is None else stream
-    return Console(file=out, width=None if out.isatty() else WIDE, highlight=False, soft_wrap=False)
+    return Console(file=out, width=None if out and out.isatty() else WIDE, highlight=False, soft_wrap=False)
 
 
 def page(*parts: RenderableType) -> None:

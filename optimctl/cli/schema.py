@@ -18,7 +18,7 @@ def schema(file: str | None) -> None:
     With it, an editor that has Taplo (in Visual Studio Code: Even Better TOML) completes and checks a job whose first line
     is `#:schema ./FILE`.
     """
-    target = check_target(file, force=True) if file is not None else None
+    target = check_target(file, force=True)
 
     from optimctl.plugins import installed
 
@@ -34,6 +34,6 @@ def schema(file: str | None) -> None:
     if target is None:
         output.data(text.rstrip("\n"))
         return
-    replace_file(target, [text])
+    replace_file(target, [text.encode()], force=True)
     path, name = output.visible(str(target)), output.visible(target.name)
     output.say(f"{path}: {len(found.loaded)} plugins; a job beside it begins with `#:schema ./{name}`")

@@ -39,19 +39,20 @@ def export_csv(source: Source) -> Iterator[str]:
     but for what waits for a metric.
     """
     from optimctl.assemble import assemble
-    from optimctl.schedule.curves import ReduceOnPlateau
 
     assembly = assemble(source.job, without_weights=True)
     schedules = _schedules(assembly)
-    waiting = {
-        one.name
-        for placed in schedules.schedules.values()
-        for one in placed
-        if isinstance(one.schedule, ReduceOnPlateau)
-    }
-    for name in sorted(waiting):
+    for name in _waiting(schedules):
         source.tell(f"note: {name} waits for a metric of the run, so that the values are those without it")
     return _pieces(assembly, schedules)
+
+
+def _waiting(schedules: ParamSchedulers) -> list[str]:
+    """The schedules whose values nobody knows before the run."""
+    from optimctl.schedule.curves import ReduceOnPlateau
+
+    every = (one for placed in schedules.schedules.values() for one in placed)
+    return sorted({one.name for one in every if isinstance(one.schedule, ReduceOnPlateau)})
 
 
 def _schedules(assembly: Assembly) -> ParamSchedulers:

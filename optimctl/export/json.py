@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ def _unsayable(key: Key, value: Any) -> Iterator[Problem]:
 def import_json(file: Path) -> Imported:
     """A job out of JSON, such as `optimctl export json` writes."""
     try:
-        data = json.loads(file.read_text("utf-8"))
+        data = json.loads(file.read_text("utf-8-sig"), object_pairs_hook=_object(file))
     except OSError as error:
         raise UsageError(f"{file} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
@@ -54,3 +55,16 @@ def import_json(file: Path) -> Imported:
     if not isinstance(data, dict):
         raise UsageError(f"{file} holds no job: a job is an object, and this is {type(data).__name__}")
     return Imported(file, Document(data))
+
+
+def _object(file: Path) -> Callable[[list[tuple[str, Any]]], dict[str, Any]]:
+    """Makes an object, in which a key that stands twice is a mistake: the first value would go in silence."""
+
+    def make(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        made = dict(pairs)
+        if len(made) < len(pairs):
+            twice = Counter(name for name, _ in pairs).most_common(1)[0][0]
+            raise UsageError(f"{file} has the key '{twice}' twice in one object; take one of them out")
+        return made
+
+    return make

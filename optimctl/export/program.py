@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import inspect
 import io
+import linecache
 import logging
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, suppress
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +22,17 @@ from torch.utils import _pytree as pytree
 
 from optimctl.assemble import build_part, seed_everything
 from optimctl.data import build_dataloader, one_pass
-from optimctl.errors import JobError, OptimctlError, Problem, UsageError, frame_text, is_library, own_frame, raised_text
+from optimctl.errors import (
+    JobError,
+    OptimctlError,
+    Problem,
+    UsageError,
+    frame_text,
+    is_library,
+    listing,
+    own_frame,
+    raised_text,
+)
 
 if TYPE_CHECKING:
     from optimctl.job.schema import Job
@@ -38,8 +50,13 @@ OF_PROCESSES = (
 """What one batch does without."""
 MOST = 500
 """Characters of a list of names that does not end."""
+ADVICE = "; a line that works for a batch of any size has x.shape[0] in place of len(x)"
 GUARDS = "torch.fx.experimental.symbolic_shapes"
 """The logger that hears of each decision on a size, while the line that asks for it is running."""
+
+
+Rows = tuple[int | None, ...]
+"""For each leaf of a call's arguments, which of its dimensions counts the samples."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +66,12 @@ class Call:
     model: nn.Module
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
+    rows: Rows = ()
+
+    @property
+    def leaves(self) -> list[Any]:
+        """The arguments, as a flat list."""
+        return self._flat()[0]
 
     def leaves_of(self, model: Callable[..., Any]) -> list[Any]:
         """What ``model`` returns for these arguments, as a flat list."""
@@ -58,36 +81,36 @@ class Call:
 
     @property
     def batch_size(self) -> int:
-        """The first dimension of the first tensor; 0 where there is none."""
-        leaves = pytree.tree_leaves((self.args, dict(self.kwargs)))
-        return next((len(leaf) for leaf in leaves if isinstance(leaf, Tensor) and leaf.ndim), 0)
+        """How many samples there are; 0 where that is not to be seen."""
+        counts = (leaf.shape[row] for leaf, row in zip(self.leaves, self.rows, strict=True) if row is not None)
+        return next(counts, 0)
 
     def with_every_sample_twice(self) -> Call:
         """The same with twice the batch."""
-        args, kwargs = self._mapped(
-            lambda rows: torch.cat([rows, rows]), lambda other: other, (self.args, dict(self.kwargs))
-        )
-        return Call(self.model, args, kwargs)
+        pairs = zip(self.leaves, self.rows, strict=True)
+        args, kwargs = self._tree([leaf if row is None else torch.cat([leaf, leaf], row) for leaf, row in pairs])
+        return replace(self, args=args, kwargs=kwargs)
 
     def shapes(self) -> dict[str, Any]:
         """For torch.export, by the names of the model's arguments: which dimensions are the batch's."""
         batch = Dim("batch", min=1)
-        bound = inspect.signature(self.model.forward).bind(*self.args, **self.kwargs)
-        shapes: dict[str, Any] = self._mapped(lambda _: {0: batch}, lambda _: None, dict(bound.arguments))
-        return shapes
+        args, kwargs = self._tree([None if row is None else {row: batch} for row in self.rows])
+        return dict(inspect.signature(self.model.forward).bind(*args, **kwargs).arguments)
 
-    def _mapped(self, of_rows: Callable[[Tensor], Any], of_others: Callable[[Any], Any], tree: Any) -> Any:
-        """A tree with something in place of each tensor that has a row for each sample, and of everything else."""
-        size = self.batch_size
+    def _flat(self) -> tuple[list[Any], pytree.TreeSpec]:
+        return pytree.tree_flatten((self.args, dict(self.kwargs)))
 
-        def put(leaf: Any) -> Any:
-            return of_rows(leaf) if isinstance(leaf, Tensor) and leaf.ndim and len(leaf) == size else of_others(leaf)
-
-        return pytree.tree_map(put, tree)
+    def _tree(self, leaves: list[Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The arguments with something else in place of each leaf."""
+        tree: tuple[tuple[Any, ...], dict[str, Any]] = pytree.tree_unflatten(leaves, self._flat()[1])
+        return tree
 
 
-def make_program(job: Job, weights: Mapping[str, Any]) -> tuple[ExportedProgram, float]:
-    """The model of a job, with the weights of a checkpoint, as a program; and how far its outputs are from the model's at most.
+def make_program(job: Job, weights: Mapping[str, Any], extra_files: Mapping[str, str]) -> tuple[bytes, float]:
+    """The model of a job, with the weights of a checkpoint, as the file of a program.
+
+    Returns:
+        The file; and how far the outputs of what torch makes of it are from the model's at most.
 
     Raises:
         JobError: The job lacks a section, or a plugin refuses its arguments.
@@ -101,15 +124,9 @@ def make_program(job: Job, weights: Mapping[str, Any]) -> tuple[ExportedProgram,
         raise UsageError(
             "pt2 is for models whose inputs are batches, and none of this one's is a tensor with a dimension"
         )
-    program = _exported(call)
-    return program, _apart(call.leaves_of(program.module()), expected)
-
-
-def saved(program: ExportedProgram, extra_files: Mapping[str, str]) -> bytes:
-    """A program as the bytes of a file."""
-    file = io.BytesIO()
-    torch.export.save(program, file, extra_files=dict(extra_files))
-    return file.getvalue()
+    _name_further_keywords(call)
+    file = _saved(_exported(call), extra_files, expected)
+    return file, _apart(call.leaves_of(_loaded(file, expected)), expected)
 
 
 def _model(job: Job, weights: Mapping[str, Any]) -> nn.Module:
@@ -163,7 +180,21 @@ class _Called(BaseException):
 
 def _example(job: Job, model: nn.Module) -> Call:
     """The arguments with which the task calls the model on the first batch of the data, with two samples at least."""
-    task, batch = _part(job, "tasks", "task"), _batch(job)
+    task, (batch, larger) = _part(job, "tasks", "task"), _batches(job)
+    call, grown = _call(task, model, batch), None
+    if larger is not None:
+        with suppress(UsageError):  # a task may want just so many
+            grown = _call(task, model, larger)
+    rows = _grown(call, grown) if grown else None
+    if grown and rows:
+        call, grown = replace(call, rows=rows), replace(grown, rows=rows)
+        return grown if call.batch_size == 1 else call  # torch.export takes a 1 for a constant
+    call = replace(call, rows=_as_many_as_the_first(call))
+    return call.with_every_sample_twice() if call.batch_size == 1 else call
+
+
+def _call(task: Any, model: nn.Module, batch: Any) -> Call:
+    """How the task calls the model on a batch; behind it, the model is ready for inference, whatever the task has made of it."""
     evaluate = getattr(task, "evaluate", None) or getattr(task, "loss", None)
 
     def stop(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -175,17 +206,18 @@ def _example(job: Job, model: nn.Module) -> Call:
             if evaluate is not None:
                 evaluate(model, batch)
     except _Called as called:
-        call = called.call
-        return call.with_every_sample_twice() if call.batch_size == 1 else call  # torch.export takes a 1 for a constant
+        return called.call
     finally:
         hook.remove()
+        model.eval()
     raise UsageError(
         f"the task {type(task).__name__} does not call the model as a whole, so that pt2 cannot tell what its inputs are; "
         "safetensors has its weights"
     )
 
 
-def _batch(job: Job) -> Any:
+def _batches(job: Job) -> tuple[Any, Any]:
+    """The first batch of the data, and the same with one of its samples once more; None where the loader does not collate samples."""
     name = next((name for name in DATA if getattr(job, name) is not None), None)
     if name is None:
         message = "pt2 needs data, for an example of the model's inputs: add [val_dataloader]"
@@ -193,10 +225,68 @@ def _batch(job: Job) -> Any:
     table = {key: value for key, value in job.plain()[name].items() if key not in OF_PROCESSES}
     with _located(job), _told(f"the data of [{name}]"):
         loader = build_dataloader(table, (name,))
+        keeper = _Keeper(loader.collate_fn)
+        if loader.batch_sampler is not None:  # otherwise the data comes in batches, and a sample is one
+            loader.collate_fn = keeper
         batch = next(one_pass(loader, job.job.seed, 0), None)
     if batch is None:
         raise UsageError(f"the data of [{name}] gave no batch")
-    return batch
+    larger = None
+    with suppress(Exception):  # somebody's collate function may want just so many
+        larger = keeper.collate([*keeper.samples, keeper.samples[0]])
+    return batch, larger
+
+
+class _Keeper:
+    """Collates, and keeps the samples; none where they are collated in another process, or not at all."""
+
+    def __init__(self, collate: Callable[[Any], Any]) -> None:
+        self.collate = collate
+        self.samples: list[Any] = []
+
+    def __call__(self, samples: Any) -> Any:
+        self.samples = list(samples) if isinstance(samples, list) else []
+        return self.collate(samples)
+
+
+def _grown(call: Call, grown: Call) -> Rows | None:
+    """Which dimensions have become larger by one with one sample more; None where none has, or there are other arguments."""
+    if len(call.leaves) != len(grown.leaves):
+        return None
+    rows = tuple(map(_longer, call.leaves, grown.leaves))
+    return rows if any(row is not None for row in rows) else None
+
+
+def _longer(one: Any, other: Any) -> int | None:
+    if not isinstance(one, Tensor) or not isinstance(other, Tensor) or one.ndim != other.ndim:
+        return None
+    longer = (dim for dim, (size, then) in enumerate(zip(one.shape, other.shape, strict=True)) if then == size + 1)
+    return next(longer, None)
+
+
+def _as_many_as_the_first(call: Call) -> Rows:
+    """The first dimension of each tensor that is as long as the first one: the next best guess."""
+    tensors = [leaf if isinstance(leaf, Tensor) and leaf.ndim else None for leaf in call.leaves]
+    size = next((len(tensor) for tensor in tensors if tensor is not None), 0)
+    return tuple(0 if tensor is not None and len(tensor) == size else None for tensor in tensors)
+
+
+def _name_further_keywords(call: Call) -> None:
+    """What goes into a model's ``**kwargs`` becomes arguments with names, as torch.export cannot be told of sizes in there."""
+    forward = call.model.forward
+    signature = inspect.signature(forward)
+    named = [one for one in signature.parameters.values() if one.kind is not one.VAR_KEYWORD]
+    given = signature.bind(*call.args, **call.kwargs).arguments
+    further = [name for one in signature.parameters.values() if one not in named for name in given.get(one.name, ())]
+    if not further:
+        return
+
+    def with_names(*args: Any, **kwargs: Any) -> Any:
+        return forward(*args, **kwargs)
+
+    parameters = [*named, *(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY) for name in further)]
+    vars(with_names)["__signature__"] = signature.replace(parameters=parameters)
+    call.model.forward = with_names
 
 
 # --- torch.export -----------------------------------------------------------------------------------------------------
@@ -208,12 +298,44 @@ def _exported(call: Call) -> ExportedProgram:
             return _export(call)
     except Exception as error:
         constrained = str(error).startswith("Constraints violated")
-        line = _line_of_guard(call) if constrained else own_frame(error)
-        where = f" ({line})" if line else ""
-        advice = "; a line that works for a batch of any size has x.shape[0] in place of len(x)" if constrained else ""
-        raise UsageError(
-            f"torch.export cannot take the model: {_sentence(error, constrained)}{where}{advice}"
-        ) from error
+        where, advice = _guard(call) if constrained else (own_frame(error), "")
+        told = f"{_sentence(error, constrained)}{f' ({where})' if where else ''}"
+        raise UsageError(f"torch.export cannot take the model: {told}{advice}") from error
+
+
+def _guard(call: Call) -> tuple[str | None, str]:
+    """The line that made torch take the size of the batch for something special, and what to do about it."""
+    line = _line_of_guard(call)
+    if line is None:
+        return None, ""
+    return frame_text(*line), ADVICE if "len(" in linecache.getline(line.file, line.number) else ""
+
+
+def _saved(program: ExportedProgram, extra_files: Mapping[str, str], outputs: list[Any]) -> bytes:
+    """A program as the bytes of a file."""
+    file = io.BytesIO()
+    with _through_a_file(outputs), _silence():
+        torch.export.save(program, file, extra_files=dict(extra_files))
+    return file.getvalue()
+
+
+def _loaded(file: bytes, outputs: list[Any]) -> nn.Module:
+    """What whoever gets the file will have."""
+    with _through_a_file(outputs), _silence():
+        module: nn.Module = torch.export.load(io.BytesIO(file)).module()
+    return module
+
+
+@contextmanager
+def _through_a_file(outputs: list[Any]) -> Iterator[None]:
+    """What torch can make a program of, it may not be able to save, or to load again."""
+    try:
+        yield
+    except Exception as error:
+        others = {type(leaf).__name__ for leaf in outputs if not isinstance(leaf, (Tensor, int, float, type(None)))}
+        what = f"returns more than tensors and numbers: {listing(sorted(others))}" if others else ""
+        reason = what or f"makes a program that torch cannot save and load: {_sentence(error, constrained=False)}"
+        raise UsageError(f"pt2 cannot hold the model, which {reason}; safetensors has its weights") from error
 
 
 def _export(call: Call) -> ExportedProgram:
@@ -235,14 +357,21 @@ def _silence() -> Iterator[None]:
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
-        with redirect_stderr(io.StringIO()):
+        with redirect_stderr(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             yield
     finally:
         logging.disable(before)
 
 
-def _line_of_guard(call: Call) -> str | None:
-    """The line of the model that made torch take the size of the batch for something special, as far as it can be found."""
+class _Line(NamedTuple):
+    file: str
+    number: int
+    function: str
+
+
+def _line_of_guard(call: Call) -> _Line | None:
+    """That line, as far as it can be found: while the model is traced once more."""
     logger, watch = logging.getLogger(GUARDS), _Watch()
     before = logger.level
     logger.addFilter(watch)
@@ -259,7 +388,7 @@ def _line_of_guard(call: Call) -> str | None:
 class _Watch(logging.Filter):
     """Sees where the first decision on a size is asked for; lets nothing through that was not wanted before."""
 
-    line: str | None = None
+    line: _Line | None = None
 
     def filter(self, record: logging.LogRecord) -> bool:
         if self.line is None and "[guard added]" in str(record.msg):
@@ -267,16 +396,15 @@ class _Watch(logging.Filter):
         return record.levelno >= logging.WARNING
 
 
-def _running_line() -> str | None:
+def _running_line() -> _Line | None:
     """The innermost line that is neither torch's nor ours, of those that are running above this module."""
     frame = inspect.currentframe()
     names = []
     while frame is not None:
-        names.append((frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name))
+        names.append(_Line(frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name))
         frame = frame.f_back
     inside = [index for index, (file, _, name) in enumerate(names) if file == __file__ and name == _export.__name__]
-    theirs = [one for one in names[: inside[0] if inside else 0] if not is_library(one[0])]
-    return frame_text(*theirs[0]) if theirs else None
+    return next((one for one in names[: inside[0] if inside else 0] if not is_library(one.file)), None)
 
 
 def _apart(outputs: list[Any], expected: list[Any]) -> float:
@@ -292,4 +420,4 @@ def _distance(one: Tensor, other: Tensor) -> float:
     return float(distances.max()) if distances.numel() else 0.0
 
 
-__all__ = ["Call", "make_program", "saved"]
+__all__ = ["Call", "make_program"]

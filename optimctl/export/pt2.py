@@ -14,9 +14,10 @@ def export_pt2(source: Source) -> bytes:
     is about, with averaged weights where there are some. An example of the model's inputs is taken from the job's data, as the task
     calls the model with it. The job and its versions are in the file's extra files.
     """
-    from optimctl.export.program import make_program, saved
+    from optimctl.export.program import make_program
 
-    program, apart = make_program(source.job, source.weights.state)
+    described = {f"optimctl.{name}": text for name, text in notes(source).items()}
+    file, apart = make_program(source.job, source.weights.state, described)
     if apart:
         source.tell(f"note: on the example, the program's outputs are up to {apart:.2g} from the model's own")
-    return saved(program, {f"optimctl.{name}": text for name, text in notes(source).items()})
+    return file

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -28,9 +29,22 @@ def export_safetensors(source: Source) -> bytes:
     described = {f"optimctl.{name}": text for name, text in notes(source).items()}
     try:
         tensors, aliases = _distinct(state)
-        return save(tensors, {"format": "pt", **described, **aliases})
+        return _in_order(save(tensors, {"format": "pt", **described, **aliases}))
     except Exception as error:  # quantized, sparse, or of a type that safetensors does not know
         raise UsageError(f"these weights cannot be written as safetensors: {raised_text(error)}") from error
+
+
+def _in_order(file: bytes) -> bytes:
+    """The same file, its metadata sorted: the library writes it in another order each time.
+
+    The format: eight bytes, little-endian, that say how long the header is; the header, JSON filled up with blanks; the tensors.
+    """
+    end = 8 + int.from_bytes(file[:8], "little")
+    header = json.loads(file[8:end])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # as the library has it: tensors begin where a machine likes to read them
+    return b"".join((len(text).to_bytes(8, "little"), text, memoryview(file)[end:]))
 
 
 def _tensors(state: Mapping[str, Any]) -> dict[str, Tensor]:

@@ -73,7 +73,11 @@ class Source:
         except RunFailed as error:
             raise UsageError(str(error)) from error
         averaged = "averaged" in state
-        return Weights(state["averaged" if averaged else "model"], averaged)
+        weights = state.get("averaged" if averaged else "model")
+        if not isinstance(weights, Mapping):
+            reason = "it is damaged, or something else (it holds no weights)"
+            raise UsageError(f"{self.checkpoint} cannot be read as a checkpoint: {reason}")
+        return Weights(weights, averaged)
 
 
 def exporter(needs: Needs = "job", binary: bool = False) -> Callable[[Function], Function]:

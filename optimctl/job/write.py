@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from optimctl.errors import Key
+from optimctl.job.syntax import DEEPEST
 
 WIDTH = 120
 """An array that takes more goes on in the next line."""
@@ -46,6 +47,10 @@ def toml_value(value: Any) -> str:
             return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
         case datetime.date() | datetime.time():
             return value.isoformat()
+        case float():
+            return float.__repr__(value)  # NumPy's are floats, too, and show themselves otherwise
+        case int():
+            return int.__repr__(value)
         case Mapping():
             items = ", ".join(f"{toml_key(name)} = {toml_value(item)}" for name, item in value.items())
             return f"{{ {items} }}" if items else "{}"
@@ -55,20 +60,34 @@ def toml_value(value: Any) -> str:
 
 
 def not_toml(value: Any, key: Key = ()) -> Iterator[tuple[Key, Any]]:
-    """What no file of a job can hold: None, say, or a whole number of more than 64 bits."""
+    """What no file of a job can hold: None, say, half a character, a whole number of more than 64 bits, or what is too deep."""
     match value:
+        case _ if len(key) > DEEPEST:
+            yield key, value
         case Mapping():
             for name, item in value.items():
-                yield from not_toml(item, (*key, name)) if isinstance(name, str) else [((*key, str(name)), name)]
+                said = isinstance(name, str) and _is_text(name)
+                yield from not_toml(item, (*key, name)) if said else [((*key, str(name)), name)]
         case list() | tuple():
             for index, item in enumerate(value):
                 yield from not_toml(item, (*key, index))
-        case bool() | str() | float() | datetime.date() | datetime.time():
+        case bool() | float() | datetime.date() | datetime.time():
+            return
+        case str() if _is_text(value):
             return
         case int() if -(2**63) <= value < 2**63:
             return
         case _:
             yield key, value
+
+
+def _is_text(value: str) -> bool:
+    """Whether UTF-8 can say a string: Python's may hold half of a surrogate pair."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 class _Writer:

@@ -71,6 +71,7 @@ def _best(run: Path) -> Path | None:
         reason = f"{type(error).__name__}: {error}"
         raise UsageError(f"{run / SUMMARY} cannot be read ({reason}); --checkpoint last needs it not") from error
     if file is not None and not file.is_file():
+        _last(run)  # or there is none at all, which is then what is told
         raise UsageError(f"the best checkpoint of {run} is gone, {file.name}; --checkpoint last takes the newest one")
     return file
 

@@ -22,6 +22,7 @@ from optimctl.optim.multi import by_name
 from optimctl.train.averages import averaged_state, weights_in
 from optimctl.train.checkpoint import checkpoint_name, keep_newest, random_state, restore_random_state, save_checkpoint
 from optimctl.train.hooks import Hooks
+from optimctl.train.task import metric_rule
 
 if TYPE_CHECKING:
     from optimctl.assemble import Assembly
@@ -366,8 +367,7 @@ class Run:
         wanted = self.job.checkpoint.save_best
         if wanted is None:
             return None
-        rules: Mapping[str, str] = getattr(self.task, "metric_rules", {})
-        return wanted.metric, wanted.rule or rules.get(wanted.metric, "max")
+        return wanted.metric, metric_rule(self.task, wanted.metric, wanted.rule) or "max"
 
     def _note_best(self) -> None:
         if self._best_rule is None:

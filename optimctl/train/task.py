@@ -66,6 +66,15 @@ METRICS: Mapping[str, Metric] = {
 LOSSES = sorted(name for name in vars(nn) if name.endswith("Loss"))
 
 
+def metric_rule(task: Any, metric: str, rule: str | None = None) -> str | None:
+    """Whether a metric is best at its largest ("max") or its smallest ("min") value: as said, else as the task says.
+
+    None where nothing says it.
+    """
+    rules: Mapping[str, str] = getattr(task, "metric_rules", {})
+    return rule or rules.get(metric)
+
+
 class Supervised:
     """Inputs and a target: the loss compares the model's output with the target.
 

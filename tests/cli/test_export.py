@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import signal
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,7 +23,7 @@ from tests.plugins_on_disk import Site
 Captured = pytest.CaptureFixture[str]
 
 EXPORTERS = '''
-    import types
+    import pathlib, time
     from optimctl.errors import UsageError
     from optimctl.export import exporter
 
@@ -48,7 +54,11 @@ EXPORTERS = '''
         raise UsageError("not this one")
 
     def nothing(source): ...
+    def number(source): return 1
     def numbers(source): return [1, 2]
+    def gap(source): return ["one", None, "two"]
+    def table(source): return {"text": "one"}
+    def half(source): return "a\\ud800b"
     def data(source): return b"\\x00"
 
     @exporter(needs="either")
@@ -57,8 +67,17 @@ EXPORTERS = '''
 
     @exporter(needs="everything")
     def greedy(source): ...
+
+    def late(source):
+        yield "ours"
+        pathlib.Path("x").write_text("theirs")
+
+    def slow(source):
+        yield "half"
+        print("at work", flush=True)
+        time.sleep(60)
     '''
-NAMES = ("name", "pieces", "breaks_late", "refuses", "nothing", "numbers", "data", "either", "greedy")
+NAMES = re.findall(r"def (\w+)", EXPORTERS)
 
 
 @pytest.fixture(autouse=True)
@@ -126,7 +145,7 @@ def test_nothing_is_overwritten_unless_it_is_asked_for(capsys: Captured) -> None
     ("file", "message"),
     [
         (".", "'.' is a folder; name a file in it"),
-        ("", "'' is a folder; name a file in it"),
+        ("", "'' is no name of a file"),
         ("new/", "'new/' is a folder; name a file in it"),
         ("no/where.toml", "'no/where.toml' cannot be written: there is no folder no"),
         ("/dev/null", "'/dev/null' is there, and no regular file; name another one"),
@@ -142,11 +161,84 @@ def test_a_folder_without_permission(capsys: Captured, monkeypatch: pytest.Monke
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "replace", refuse)
+    monkeypatch.setattr("os.link", refuse)  # nor does the file system have links
+    monkeypatch.setattr("os.replace", refuse)
     assert refusal(capsys, "csv", "blobs.toml", "-o", "new.csv") == (
         "optimctl: 'new.csv' cannot be written: Permission denied\n"
     )
     assert files() == ["blobs.toml"]
+
+
+def test_a_hyphen_is_stdout(capsys: Captured) -> None:
+    assert exit_code(["export", "json", "blobs.toml", "-o", "-"]) == 0
+    assert json.loads(capsys.readouterr().out)["job"]["name"] == "blobs"
+    assert files() == ["blobs.toml"]
+
+
+def test_force_keeps_the_mode_and_writes_behind_a_link(capsys: Captured) -> None:
+    Path("private").write_text("old", "utf-8")
+    Path("private").chmod(0o600)
+    Path("link").symlink_to("private")
+    Path("dangling").symlink_to("fresh")
+    Path("astray").symlink_to("no/where")
+    command = ["export", "toml", "blobs.toml", "-o"]
+    assert refusal(capsys, *command[1:], "dangling") == ("optimctl: 'dangling' is already there; --force replaces it\n")
+    folder = Path("no").absolute()
+    assert refusal(capsys, *command[1:], "astray", "--force") == (
+        f"optimctl: 'astray' cannot be written: there is no folder {folder}\n"
+    )
+    assert [exit_code([*command, name, "--force"]) for name in ("link", "dangling")] == [0, 0]
+    assert load_job("private").name == load_job("fresh").name == "blobs"
+    assert all(Path(name).is_symlink() for name in ("link", "dangling"))
+    Path("beside").touch()
+    modes = [Path(name).stat().st_mode & 0o777 for name in ("private", "fresh", "beside")]
+    assert modes[0] == 0o600
+    assert modes[1] == modes[2]
+
+
+@pytest.mark.usefixtures("formats")
+@pytest.mark.parametrize("has_links", [True, False])
+def test_a_file_that_appears_in_the_meantime_stays(
+    has_links: bool, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    if not has_links:
+        monkeypatch.setattr("os.link", refuse)
+    assert refusal(capsys, "late", "blobs.toml", "-o", "x") == "optimctl: 'x' is already there; --force replaces it\n"
+    assert Path("x").read_text("utf-8") == "theirs"
+    assert files() == ["blobs.toml", "x"]
+    assert exit_code(["export", "late", "blobs.toml", "-o", "x", "--force"]) == 0
+    assert Path("x").read_text("utf-8") == "ours"
+
+
+def test_a_file_of_ones_own_beside_it_is_left_alone(capsys: Captured) -> None:
+    for name in (".x.part", "x.part", ".part"):
+        Path(name).write_text("mine", "utf-8")
+    assert exit_code(["export", "toml", "blobs.toml", "-o", "x"]) == 0
+    assert files() == [".part", ".x.part", "blobs.toml", "x", "x.part"]
+    assert {Path(name).read_text("utf-8") for name in (".x.part", "x.part", ".part")} == {"mine"}
+
+
+@pytest.mark.usefixtures("formats")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_leaves_no_half_a_file(number: signal.Signals, site: Site) -> None:
+    command = [sys.executable, "-m", "optimctl", "export", "slow", "blobs.toml", "-o", "x"]
+    environment = {**os.environ, "PYTHONPATH": str(site.folder)}
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
+    assert process.stderr is not None
+    assert process.stderr.readline() == "at work\n"
+    process.send_signal(number)
+    assert process.communicate(timeout=60)[1] == ""
+    assert process.returncode == 128 + number
+    assert files() == ["blobs.toml"]
+
+
+def test_a_closed_stdout_is_told() -> None:
+    command = f"{sys.executable} -m optimctl export toml blobs.toml >&-"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (1, "optimctl: stdout cannot be written: it is closed\n")
 
 
 # --- of a run
@@ -224,18 +316,37 @@ def test_what_is_no_run_or_has_no_weights(run: Path, capsys: Captured) -> None:
         (b"not a checkpoint", "cannot be read as a checkpoint: it is damaged, or something else (UnpicklingError: "),
         (b"", "cannot be read as a checkpoint: it is damaged, or something else (EOFError"),
         ("half", "cannot be read as a checkpoint: it is damaged, or something else ("),
-        (None, "is not a checkpoint of this version of optimctl\n"),
+        ([1], "is not a checkpoint of this version of optimctl\n"),
+        ({"format": 1}, "cannot be read as a checkpoint: it is damaged, or something else (it holds no weights)\n"),
+        (
+            {"format": 1, "model": [1]},
+            "cannot be read as a checkpoint: it is damaged, or something else (it holds no weights)\n",
+        ),
     ],
 )
-def test_a_damaged_checkpoint(content: bytes | str | None, reason: str, run: Path, capsys: Captured) -> None:
+def test_a_damaged_checkpoint(content: Any, reason: str, run: Path, capsys: Captured) -> None:
     file = run / "checkpoints" / "iteration-00000007.pt"
-    if content is None:
-        torch.save([1], file)
-    else:
+    if isinstance(content, (bytes, str)):
         file.write_bytes(file.read_bytes()[:9000] if isinstance(content, str) else content)
+    else:
+        torch.save(content, file)
     told = refusal(capsys, "safetensors", str(run), "-o", "x.safetensors")
     assert told.startswith(f"optimctl: {file} {reason}")
     assert told.count("\n") == 1
+
+
+def test_where_all_checkpoints_were_deleted(run: Path, capsys: Captured) -> None:
+    summary = json.loads((run / "summary.json").read_text("utf-8"))
+    best = {"metric": "loss", "value": 1.0, "iteration": 3, "checkpoint": "checkpoints/iteration-00000003.pt"}
+    (run / "summary.json").write_text(json.dumps({**summary, "best": best}), "utf-8")
+    to = ("-o", "x.safetensors")
+    assert refusal(capsys, "safetensors", str(run), *to) == (
+        f"optimctl: the best checkpoint of {run} is gone, iteration-00000003.pt; --checkpoint last takes the newest one\n"
+    )
+    (run / "checkpoints" / "iteration-00000007.pt").unlink()
+    assert refusal(capsys, "safetensors", str(run), *to) == (
+        f"optimctl: {run} has no checkpoint: it ended before the first one, or they were deleted\n"
+    )
 
 
 def test_a_binary_format_is_not_for_a_screen(run: Path, capsys: Captured) -> None:
@@ -291,7 +402,14 @@ def test_either_takes_a_job_or_a_run(run: Path, capsys: Captured) -> None:
     ("name", "message"),
     [
         ("refuses", "not this one"),
-        ("nothing", "nothing (formats) returned a NoneType; an exporter returns text, bytes, or pieces of text"),
+        ("nothing", "nothing (formats) returned nothing; an exporter returns text, bytes, or pieces of text"),
+        ("number", "number (formats) returned an int; an exporter returns text, bytes, or pieces of text"),
+        ("table", "table (formats) returned a dict; an exporter returns text, bytes, or pieces of text"),
+        ("gap", "gap (formats) returned pieces of NoneType; an exporter returns text, bytes, or pieces of text"),
+        (
+            "half",
+            "half (formats) returned '\\ud800', which is no text; an exporter returns text, bytes, or pieces of text",
+        ),
         ("numbers", "numbers (formats) returned pieces of int; an exporter returns text, bytes, or pieces of text"),
         ("breaks_late", "breaks_late (formats) raised KeyError: 'two' (formats.py:27 in breaks_late)"),
         ("greedy", "greedy (formats) says that it needs 'everything'; it must be 'job', 'run' or 'either'"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -60,8 +61,35 @@ IMPORTER = '''
 
     def breaks(file):
         return 1 / 0
+
+    def plain(file):
+        return Imported(file, {"job": {"seed": 1}})
+
+    def listed(file):
+        return Imported(file, Document([1]))
+
+    def itself(file):
+        return Imported(file, Document({}), (file,))
+
+    def circle(file):
+        base = file.parent / "base.ini"
+        return Imported(file, Document({}), (base,)), Imported(base, Document({}), (file,))
+
+    def another(file):
+        return Imported(file.parent / "base.ini", Document({}))
+
+    def deep(file):
+        value = ()
+        for _ in range(700):
+            value = (value,)
+        return Imported(file, Document({"job": value}))
+
+    def numbers(file):
+        import numpy
+        lr = numpy.float64(0.1)
+        return Imported(file, Document({"optim_wrapper": {"optimizer": {"type": "SGD", "lr": lr}}}))
     '''
-NAMES = ("ini", "strange", "silent", "nothing_in_it", "lost", "breaks")
+NAMES = re.findall(r"^    def (\w+)", IMPORTER, re.MULTILINE)
 
 
 @pytest.fixture(autouse=True)
@@ -147,10 +175,10 @@ def test_one_that_fails_of_several_is_told_and_the_others_are_written(capsys: Ca
     assert exit_code(["import", "ini", "one.ini", "two.ini", "gone.ini", "-o", "jobs"]) == 1
     out, err = capsys.readouterr()
     assert out.splitlines() == [
-        "file      job                                  carried  left out",
-        "one.ini   jobs/one.toml                        1        1",
-        "two.ini   not read: two.ini:1: no key = value",
-        "gone.ini  not read: there is no file gone.ini",
+        "file      job            carried  left out",
+        "one.ini   jobs/one.toml  1        1",
+        "two.ini   not read",
+        "gone.ini  not read",
     ]
     assert err == "at work\nat work\noptimctl: two.ini:1: no key = value\noptimctl: there is no file gone.ini\n"
     assert [file.name for file in Path("jobs").iterdir()] == ["one.toml"]
@@ -191,19 +219,68 @@ def test_nothing_is_overwritten_unless_it_is_asked_for(capsys: Captured) -> None
     )
 
 
+def test_what_is_there_as_it_would_be_written_is_no_hindrance(capsys: Captured) -> None:
+    write("configs/base.ini", "seed=1\n")
+    for name in ("a", "b"):
+        write(f"configs/{name}.ini", f"@base.ini\nname={name}\n")
+        assert exit_code(["import", "ini", f"configs/{name}.ini", "-o", "jobs"]) == 0
+    write("configs/base.ini", "seed=2\n")
+    capsys.readouterr()
+    assert refusal(capsys, "ini", "configs/a.ini", "-o", "jobs").endswith(
+        "'jobs/base.toml' is already there; --force replaces it\n"
+    )
+
+
+ADVICE = "write Imported(file, Document({...}))"
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [
         ("strange", "strange (formats) returned 'int'; an importer returns an Imported, or several"),
         ("silent", "silent (formats) returned nothing; an importer returns an Imported, or several"),
-        ("nothing_in_it", "one.ini: job.seed: None is no value of TOML; take it out"),
+        ("nothing_in_it", "one.ini: job.seed: TOML has no null; leave the key out"),
         ("lost", "lost (formats) says that one.ini builds on 'base.ini', and does not say what is in it"),
+        ("itself", "itself (formats) says that 'one.ini' builds on itself"),
+        ("circle", "circle (formats) says that 'one.ini' and 'base.ini' build on each other"),
+        ("another", "another (formats) returned nothing of one.ini itself; an importer returns that, too"),
+        ("deep", "one.ini is nested deeper than 64 levels"),
+        *(
+            (
+                name,
+                f"{name} (formats) returned an Imported whose document is no Document of a table; {ADVICE}",
+            )
+            for name in ("plain", "listed")
+        ),
         ("breaks", "breaks (formats) raised ZeroDivisionError: division by zero (formats.py:46 in breaks)"),
         ("inni", "no importer is called 'inni'; did you mean 'ini'?"),
     ],
 )
 def test_what_an_importer_does_wrong_is_its_own(name: str, message: str, capsys: Captured) -> None:
     assert refusal(capsys, name, "one.ini") == f"optimctl: {message}\n"
+
+
+def test_numbers_of_numpy_are_written_as_numbers(capsys: Captured) -> None:
+    assert exit_code(["import", "numbers", "one.ini"]) == 0
+    assert "\nlr = 0.1\n" in capsys.readouterr().out
+
+
+def test_where_one_holds_what_is_no_value_of_toml_the_others_are_written(capsys: Captured) -> None:
+    write("bad.json", '{"job": {"name": null}}')
+    write("good.json", '{"job": {"name": "good"}}')
+    assert exit_code(["import", "json", "bad.json", "good.json", "-o", "jobs"]) == 1
+    assert [file.name for file in Path("jobs").iterdir()] == ["good.toml"]
+
+
+def test_the_name_of_one_job_says_whether_it_is_a_file_or_a_folder(capsys: Captured) -> None:
+    assert refusal(capsys, "ini", "one.ini", "-o", "one.txt") == (
+        "optimctl: a job's file ends in .toml, and 'one.txt' does not; for a folder of that name: -o one.txt/\n"
+    )
+    assert exit_code(["import", "ini", "one.ini", "-o", "one.txt/"]) == 0
+    assert load_job("one.txt/one.toml").job.seed == 3
+    capsys.readouterr()
+    assert exit_code(["import", "ini", "one.ini", "-o", "-"]) == 0
+    assert capsys.readouterr().out == ONE
 
 
 def test_help_tells_the_formats_and_what_each_is(capsys: Captured) -> None:
@@ -238,14 +315,24 @@ def test_json_comes_back_as_it_went(capsys: Captured) -> None:
     [
         ("{", "bad.json is not JSON: Expecting property name enclosed in double quotes: line 1 column 2 (char 1)"),
         ("[1]", "bad.json holds no job: a job is an object, and this is list"),
-        ('{"job": {"name": null}}', "bad.json: job.name: None is no value of TOML; take it out"),
+        ('{"job": {"name": null}}', "bad.json: job.name: TOML has no null; leave the key out"),
         ("[" * 100_000, "bad.json is nested too deeply"),
+        ('{"a": ' * 700 + "1" + "}" * 700, "bad.json is nested deeper than 64 levels"),
+        (r'{"a": "\ud800"}', "bad.json: a: '\\ud800' is no value of TOML; take it out"),
+        (r'{"a\ud800": 1}', "bad.json: \"a\\ud800\": 'a\\ud800' is no value of TOML; take it out"),
+        ('{"a": {"b": 1, "c": 2, "b": 3}}', "bad.json has the key 'b' twice in one object; take one of them out"),
         ("\xff", "bad.json is not UTF-8"),
     ],
 )
 def test_what_is_no_job_in_json(text: str, message: str, capsys: Captured) -> None:
     Path("bad.json").write_bytes(text.encode("latin-1"))
     assert refusal(capsys, "json", "bad.json") == f"optimctl: {message}\n"
+
+
+def test_json_may_begin_with_a_byte_order_mark(capsys: Captured) -> None:
+    Path("theirs.json").write_bytes(b'\xef\xbb\xbf{"job": {"name": "theirs"}}')
+    assert exit_code(["import", "json", "theirs.json"]) == 0
+    assert capsys.readouterr().out == '[job]\nname = "theirs"\n'
 
 
 def test_json_of_another_program_is_a_job_that_validate_can_check(capsys: Captured) -> None:

@@ -65,7 +65,7 @@ def test_a_plugin_that_cannot_be_loaded_is_named(site: Site, capsys: Captured) -
     ("file", "message"),
     [
         (".", "'.' is a folder; name a file in it"),
-        ("", "'' is a folder; name a file in it"),
+        ("", "'' is no name of a file"),
         ("no/where.json", "'no/where.json' cannot be written: there is no folder no"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import re
@@ -86,6 +87,10 @@ def _difference(run: Path, place: Path, printed: str) -> str:
     told = [(found[1], int(found[2]), dict(_numbers(found[3]))) for found in lines if found]
     records = [json.loads(line) for line in (run / "metrics.jsonl").read_text("utf-8").splitlines()]
     wanted = [record for record in records if "loss" in record or record["split"] == "val"]
+    rates = {name for record in records for name in record if name.rpartition(".")[2] == "lr"}
+    constant = {
+        name for name in rates if len({record.get(name) for record in records if record["split"] == "train"}) == 1
+    }
     if len(told) != len(wanted):
         return f"{len(told)} records in place of {len(wanted)}"
     for (split, iteration, values), record in zip(told, wanted, strict=True):
@@ -93,7 +98,24 @@ def _difference(run: Path, place: Path, printed: str) -> str:
             return f"{split} {iteration} in place of {record}"
         if any(record[name] != value for name, value in values.items()):
             return f"{values} in place of {record}"
+        missing = _told_of(record) - values.keys() - constant
+        if missing:
+            return f"{missing} not in {values}"
+    if (run / "metrics.csv").exists() and not _rows(place / "made" / "metrics.csv") <= _rows(run / "metrics.csv"):
+        return "another table"
     return _other_weights(sorted((run / "checkpoints").glob("iteration-*.pt"))[-1], place / "made")
+
+
+def _told_of(record: Mapping[str, Any]) -> set[str]:
+    """What a script has to print of a record; how large the gradients were is the run's to tell."""
+    ours = ("iteration", "epoch", "split", "grad_norm", "skipped_updates")
+    return {name for name in record if name.rpartition(".")[2] not in ours}
+
+
+def _rows(table: Path) -> set[tuple[str, ...]]:
+    """What all rows say of losses and metrics, by the number of the row."""
+    rows = csv.DictReader(table.read_text("utf-8").splitlines())
+    return {(str(number), name, value) for number, row in enumerate(rows) for name, value in row.items() if value}
 
 
 def _numbers(text: str) -> Iterator[tuple[str, float]]:

@@ -98,6 +98,8 @@ def test_any_plan_is_the_same_again(data: dict[str, Any]) -> None:
 
 
 OPTIMIZERS = [plugin for plugin in find() if plugin.kind == "optimizers"]
+OF_OTHER_MODELS = {"optimctl/Muon", "optimctl/SparseAdam", "optimctl-mmengine/MMEngine"}
+"""Those of matrices alone, of sparse embeddings, and one that needs an argument."""
 
 
 @pytest.mark.parametrize("plugin", OPTIMIZERS, ids=[plugin.qualified for plugin in OPTIMIZERS])
@@ -108,8 +110,9 @@ def test_every_optimizer_has_the_same_options_again(plugin: Any) -> None:
     )
     try:
         before = effect(job)
-    except JobError:
-        return  # it does not train such a model
+    except JobError as error:
+        assert plugin.qualified in OF_OTHER_MODELS, error  # noqa: PT017
+        return
     found = compare(before, effect(again(job)))
     assert found.same, found.as_json()
 

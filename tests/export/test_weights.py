@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,10 @@ from torch import Tensor, nn
 from optimctl.assemble import assemble
 from optimctl.errors import JobError, UsageError
 from optimctl.export import Source
+from optimctl.export.notes import notes
 from optimctl.export.pt2 import export_pt2
 from optimctl.export.safetensors import export_safetensors
-from optimctl.job.load import load_job, parse_job
+from optimctl.job.load import job_from_dict, load_job, parse_job
 from optimctl.job.schema import Job
 from optimctl.train.checkpoint import load_checkpoint, save_checkpoint
 from optimctl.train.finished import find_checkpoint
@@ -136,6 +138,32 @@ def test_best_and_last_are_those_of_the_run(tmp_path: Path) -> None:
     ]
     assert source_of(folder) == best
     assert export_safetensors(best) != export_safetensors(last)
+    assert len({export_safetensors(best) for _ in range(5)}) == 1
+
+
+@pytest.mark.parametrize("content", [None, "3", "[]", "{"])
+def test_weights_go_without_versions_where_those_are_lost(content: str | None, tmp_path: Path) -> None:
+    told: list[str] = []
+    source = replace(source_of(run(blobs(tmp_path), work_dir=tmp_path / "runs")), tell=told.append)
+    assert source.run is not None
+    file = source.run / "environment.json"
+    file.unlink() if content is None else file.write_text(content, "utf-8")
+    (tmp_path / "blobs.safetensors").write_bytes(export_safetensors(source))
+    with safe_open(tmp_path / "blobs.safetensors", "pt") as written:
+        assert written.metadata()["optimctl.versions"] == "{}"
+    assert told == [f"warning: {file} is gone or damaged, so that the versions which the run ran with are left out"]
+
+
+def test_the_job_beside_the_weights_is_json_of_the_standard(tmp_path: Path) -> None:
+    job = parse_job(
+        'optim_wrapper.optimizer = { type = "SGD", lr = inf }\nmodel = { type = "MLP", high = nan, day = 2020-01-01 }'
+    )
+
+    def refuse(text: str) -> None:
+        raise AssertionError(text)
+
+    source = Source(job, checkpoint=checkpoint(tmp_path, {}))
+    assert json.loads(notes(source)["job"], parse_constant=refuse)["model"]["day"] == "2020-01-01"
 
 
 # --- of a checkpoint that is made by hand
@@ -237,6 +265,10 @@ class Net(nn.Module):
             raise RuntimeError("not today")
         if self.how == "random":
             y = nn.functional.dropout(y, training=True)
+        if self.how == "text":
+            return y, "txt", None
+        if self.how == "constant":
+            return y * scale.sum()
         if target is None:
             return y
         return {"loss": nn.functional.cross_entropy(y * scale[:, None], target), "y": y}
@@ -254,6 +286,56 @@ class Rows(torch.utils.data.Dataset):
         return {"x": x, "scale": torch.ones(()), "target": index % 2} if self.named else (x, index % 2)
 
 
+class Ready(Rows):
+    """Comes in batches of its own."""
+
+    def __getitem__(self, index):
+        return [torch.full((3, 4), float(index)), torch.zeros(3, dtype=torch.long)]
+
+
+def ready():
+    return torch.utils.data.DataLoader(Ready(), batch_size=None)
+
+
+class JustEight:
+    """A task that wants as many as it is used to."""
+
+    def loss(self, model, batch):
+        assert len(batch[0]) == 8
+        return model(batch[0]).sum()
+
+
+class Further(Net):
+    def forward(self, x, **further):
+        return super().forward(x, **further)
+
+
+class Steps(nn.Module):
+    """Sequence first."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(4, 2)
+        self.norm = nn.BatchNorm1d(2)
+
+    def forward(self, x):
+        return self.norm(self.linear(x).sum(0))
+
+
+class Turns:
+    """A task that leaves the model in training mode, as no task should."""
+
+    def loss(self, model, batch):
+        return model.train()(batch[0].expand(7, -1, -1)).sum()
+
+
+class Scales:
+    """A task with a tensor that has nothing to do with the batch, but for its length."""
+
+    def loss(self, model, batch):
+        return model(batch[0], torch.ones(8)).sum()
+
+
 class Around:
     """A task that takes the model apart."""
 
@@ -263,7 +345,7 @@ class Around:
     evaluate = loss
 '''
 TABLE = """
-model = {{ type = "Net", how = "{how}" }}
+model = {{ type = "{model}"{how} }}
 task = {{ type = "{task}" }}
 val_dataloader = {{ batch_size = {batch_size}, num_workers = 2, dataset = {{ type = "Rows", named = {named} }} }}
 """
@@ -271,23 +353,46 @@ val_dataloader = {{ batch_size = {batch_size}, num_workers = 2, dataset = {{ typ
 
 @pytest.fixture
 def nets(site: Site) -> None:
-    parts = {"models": {"Net": "nets:Net"}, "datasets": {"Rows": "nets:Rows"}, "tasks": {"Around": "nets:Around"}}
-    site.install("nets", parts)
+    parts = {
+        "models": ("Net", "Further", "Steps"),
+        "datasets": ("Rows",),
+        "tasks": ("Around", "Turns", "Scales", "JustEight"),
+    }
+    site.install("nets", {kind: {name: f"nets:{name}" for name in names} for kind, names in parts.items()})
+    site.install("made", {"datasets": {"Ready": "nets:ready"}})
     (site.folder / "nets.py").write_text(NETS, "utf-8")
 
 
 def net(
-    tmp_path: Path, how: str = "plain", task: str = "Classification", batch_size: int = 8, named: str = "false"
+    tmp_path: Path,
+    how: str = "plain",
+    task: str = "Classification",
+    batch_size: int = 8,
+    named: str = "false",
+    model: str = "Net",
 ) -> Source:
-    job = parse_job(TABLE.format(how=how, task=task, batch_size=batch_size, named=named))
-    state = nn.Linear(4, 2).state_dict()
-    return Source(job, checkpoint=checkpoint(tmp_path, {f"linear.{name}": value for name, value in state.items()}))
+    how = f', how = "{how}"' if model != "Steps" else ""
+    job = parse_job(TABLE.format(how=how, task=task, batch_size=batch_size, named=named, model=model))
+    module = nn.ModuleDict({"linear": nn.Linear(4, 2), **({"norm": nn.BatchNorm1d(2)} if model == "Steps" else {})})
+    return Source(job, checkpoint=checkpoint(tmp_path, module.state_dict()))
+
+
+def loaded_program(source: Source) -> Any:
+    return torch.export.load(io.BytesIO(export_pt2(source))).module()
 
 
 @pytest.mark.usefixtures("nets")
 def test_a_batch_of_one_is_as_good_an_example(tmp_path: Path) -> None:
     program = torch.export.load(io.BytesIO(export_pt2(net(tmp_path, batch_size=1)))).module()
     assert program(torch.zeros(5, 4)).shape == (5, 2)
+
+
+@pytest.mark.usefixtures("nets")
+def test_where_one_sample_more_cannot_be_had_the_first_dimension_is_the_batch(tmp_path: Path) -> None:
+    assert loaded_program(net(tmp_path, task="JustEight"))(torch.zeros(5, 4)).shape == (5, 2)
+    source = net(tmp_path)
+    data = {**source.job.plain(), "val_dataloader": {"dataset": {"type": "Ready"}}}
+    assert loaded_program(replace(source, job=job_from_dict(data)))(torch.zeros(5, 4)).shape == (5, 2)
 
 
 @pytest.mark.usefixtures("nets")
@@ -298,6 +403,52 @@ def test_the_model_is_called_as_the_task_calls_it(tmp_path: Path) -> None:
     linear = nn.Linear(4, 2)
     linear.load_state_dict({name.removeprefix("linear."): value for name, value in source.weights.state.items()})
     assert torch.equal(outputs["y"], linear(torch.ones(3, 4)))
+
+
+@pytest.mark.usefixtures("nets")
+def test_further_keywords_are_arguments_of_the_program(tmp_path: Path) -> None:
+    source = net(tmp_path, task="ModelLoss", named="true", model="Further")
+    program = torch.export.load(io.BytesIO(export_pt2(source)))
+    assert set(program.state_dict) == set(source.weights.state)
+    inputs = {"x": torch.ones(3, 4), "scale": torch.ones(3), "target": torch.zeros(3, dtype=torch.long)}
+    assert program.module()(**inputs)["y"].shape == (3, 2)
+
+
+@pytest.mark.usefixtures("nets")
+@pytest.mark.parametrize("batch_size", [8, 7, 1])
+def test_a_task_that_turns_training_on_and_puts_the_batch_second(batch_size: int, tmp_path: Path) -> None:
+    source = net(tmp_path, task="Turns", model="Steps", batch_size=batch_size)
+    program = loaded_program(source)
+    state = source.weights.state
+    inputs = torch.randn(7, 3, 4)
+    summed = nn.functional.linear(inputs, state["linear.weight"], state["linear.bias"]).sum(0)
+    assert torch.equal(program(inputs), nn.BatchNorm1d(2).eval()(summed))
+    assert program(inputs[:, :1]).shape == (1, 2)
+
+
+@pytest.mark.usefixtures("nets")
+def test_a_tensor_that_is_as_long_as_the_batch_by_chance(tmp_path: Path) -> None:
+    program = loaded_program(net(tmp_path, "constant", task="Scales"))
+    assert program(torch.ones(3, 4), torch.ones(8)).shape == (3, 2)
+
+
+@pytest.mark.usefixtures("nets")
+def test_what_torch_writes_and_cannot_load_is_refused(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(UsageError) as caught:
+        export_pt2(net(tmp_path, "text"))
+    assert str(caught.value) == (
+        "pt2 cannot hold the model, which returns more than tensors and numbers: 'str'; safetensors has its weights"
+    )
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.usefixtures("nets")
+def test_weights_that_do_not_lie_in_one_piece_make_no_noise(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    whole = net(tmp_path)
+    state = {name: value.T.contiguous().T for name, value in whole.weights.state.items() if value.ndim == 2}
+    source = Source(whole.job, checkpoint=checkpoint(tmp_path, {**whole.weights.state, **state}))
+    assert loaded_program(source)(torch.ones(3, 4)).shape == (3, 2)
+    assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.usefixtures("nets")
@@ -324,7 +475,7 @@ def line_of(text: str) -> int:
         ("values", "data-dependent expression", 'self.how == "values"', ""),
         ("numpy", ".numpy() is not supported", "from_numpy", ""),
         ("length", "your code specialized it to be a constant (8)", "len(x)", ADVICE),
-        ("size", "Not all values of batch = L['x'].size()[0] in the specified range", 'self.how == "size"', ADVICE),
+        ("size", "Not all values of batch = L['x'].size()[0] in the specified range", 'self.how == "size"', ""),
     ],
 )
 def test_what_torch_export_cannot_take_is_told_with_its_line(
@@ -370,6 +521,4 @@ def test_other_reasons_why_there_is_no_program(tmp_path: Path) -> None:
 
 
 def load_without(job: Job, section: str) -> Job:
-    from optimctl.job.load import job_from_dict
-
     return job_from_dict({name: table for name, table in job.plain().items() if name != section})

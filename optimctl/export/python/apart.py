@@ -1,11 +1,13 @@
 """What tells parameters apart, as a person would write it: ``"norm" in name``, ``parameter.ndim < 2``.
 
-In this room: ``Named``, a parameter as a script sees it, and ``tell_apart``, which finds conditions under which each parameter has the
-value that it is to have. A condition is held against every parameter of the model; where none is short, names are listed.
+In this room: ``Named``, a parameter as a script sees it, ``tell_apart``, which finds conditions under which each parameter has the
+value that it is to have, ``choosing``, which writes them, and ``negated``. A condition is held against every parameter of the model;
+where none is short, names are listed.
 """
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -41,15 +43,24 @@ class Branch:
     names: tuple[str, ...] = ()
     """The parameters that have it; of the last branch, none."""
 
-    def conditions(self, column: int) -> list[str]:
+    def conditions(self, column: int, word: str = "if") -> list[str]:
         """What stands behind ``if``, whose line begins at a column: several lines of it, where one would be too long."""
-        room = WIDTH - column - len("if :")
+        room = WIDTH - column - len(f"{word} :")
         if self.condition and len(self.condition) <= room:
             return [self.condition]
         parts = self.condition.split(" or ")
         if self.condition and " and " not in self.condition and all(len(part) <= room for part in parts):
             return parts
-        return [lay(Call("{", tuple(("", text(name)) for name in self.names), "}"), column, "name in ")]
+        return [self._listing(column, word)]
+
+    def whole_condition(self, column: int, word: str) -> str:
+        """The same as one condition, behind ``if`` or ``elif``."""
+        is_short = self.condition and column + len(f"{word} {self.condition}:") <= WIDTH
+        return self.condition if is_short else self._listing(column, word)
+
+    def _listing(self, column: int, word: str) -> str:
+        names = Call("{", tuple(("", text(name)) for name in self.names), "}")
+        return lay(names, column, f"{word} name in ", ":").removeprefix(f"{word} ").removesuffix(":")
 
 
 @dataclass(frozen=True)
@@ -87,6 +98,22 @@ def tell_apart(
     return [*branches, Branch(usual, "")]
 
 
+def choosing(branches: Sequence[Branch], lines: Mapping[Hashable, str], column: int) -> Iterator[str]:
+    """``if``, ``elif`` and ``else``: a line for each value.
+
+    Args:
+        lines: By the value of the branch.
+        column: Where ``if`` stands.
+    """
+    word = "if"
+    for branch in branches[:-1]:
+        yield f"{word} {branch.whole_condition(column, word)}:"
+        yield f"    {lines[branch.value]}"
+        word = "elif"
+    yield "else:"
+    yield f"    {lines[branches[-1].value]}"
+
+
 def _condition(wanted: int, left: int, atoms: Sequence[_Atom]) -> str:
     """The shortest condition that, of the parameters that are left, takes just the wanted ones; nothing where all are long."""
     fits = {atom.text: atom.bits & left for atom in atoms}
@@ -105,11 +132,21 @@ def _pairs(fits: Mapping[str, int], wanted: int) -> Iterator[str]:
     for one, bits in wide.items():
         for other, without in fits.items():
             if bits & ~without == wanted:
-                yield f"{one} and {_negated(other)}"
+                yield f"{one} and {negated(other)}"
 
 
-def _negated(condition: str) -> str:
-    return condition.replace(" in name", " not in name") if condition.endswith(" in name") else f"not {condition}"
+def negated(condition: str) -> str:
+    """A condition that is true where another is not."""
+    if isinstance(ast.parse(condition, mode="eval").body, ast.BoolOp):
+        return f"not ({condition})"
+    known = {"parameter.ndim < 2": "parameter.ndim >= 2", "parameter.ndim == 2": "parameter.ndim != 2"}
+    if condition.startswith("name in "):
+        return condition.replace("in", "not in", 1)
+    if condition.endswith(" in name"):
+        return condition.removesuffix(" in name") + " not in name"
+    if condition.startswith("name == "):
+        return condition.replace("==", "!=", 1)
+    return known.get(condition, f"not {condition}")
 
 
 def _union(fits: Mapping[str, int], wanted: int) -> str:
@@ -164,6 +201,7 @@ def _sayings(ours: Sequence[Named], hints: Iterable[str]) -> Iterator[tuple[str,
     for path in _paths(names):
         yield f"name.startswith({text(path)})", [name.startswith(path) for name in names]
     yield "parameter.ndim == 2", [one.parameter.ndim == 2 for one in ours]
+    yield 'name.endswith("weight")', [name.endswith("weight") for name in names]
     for name in names:
         yield f"name == {text(name)}", [other == name for other in names]
 
@@ -187,4 +225,4 @@ def _paths(names: Sequence[str]) -> Iterator[str]:
                 yield ".".join(parts[:depth]) + "."
 
 
-__all__ = ["Branch", "Named", "tell_apart"]
+__all__ = ["Branch", "Named", "choosing", "negated", "tell_apart"]

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from optimctl.errors import JobError, Problem
+from optimctl.export.python.freezing import frozen_by_rule
 from optimctl.export.python.hooks import Hooks, hooks_of
 from optimctl.export.python.imports import Imports
-from optimctl.export.python.optimizers import Written, frozen_by_rule, write_optimizers
+from optimctl.export.python.needed import needed
+from optimctl.export.python.optimizers import Written, write_optimizers
 from optimctl.export.python.parts import Data, Part, data_of, part_of
 from optimctl.export.python.scheduling import Scheduling, schedule
 from optimctl.export.python.stepping import Stepping, stepping_of
@@ -49,7 +51,7 @@ def collect(assembly: Assembly, reserved: frozenset[str]) -> Collected:
     """What the script of a job is put together from.
 
     Args:
-        reserved: Names that a plugin cannot have in the script.
+        reserved: Names that neither a plugin nor an optimizer can have in the script.
 
     Raises:
         JobError: All that cannot be exported, with its places.
@@ -75,12 +77,23 @@ class _Collector:
         optimizers = self._try(lambda: write_optimizers(assembly, imports))
         stepping = self._try(lambda: stepping_of(assembly, optimizers, task)) if optimizers and task else None
         scheduling = self._try(lambda: schedule(assembly, optimizers, imports)) if optimizers else None
-        columns = [*(scheduling.report if scheduling else ()), *getattr(assembly.task, "metric_rules", ())]
-        hooks = self._try(lambda: hooks_of(assembly, list(dict.fromkeys(["loss", *columns]))))
+        columns = ["loss", *(scheduling.report if scheduling else ()), *getattr(assembly.task, "metric_rules", ())]
+        hooks = self._try(lambda: hooks_of(assembly, task, columns))
         if self.problems:
             raise JobError(assembly.job.located(self.problems))
-        found = (model, train, val, task, frozen_by_rule(assembly), optimizers, stepping, scheduling, hooks)
-        return Collected(assembly, imports, *cast("Any", found))
+        return Collected(
+            assembly=assembly,
+            imports=imports,
+            model=needed(model),
+            train=needed(train),
+            val=val,
+            task=needed(task),
+            frozen=frozen_by_rule(assembly),
+            optimizers=needed(optimizers),
+            stepping=needed(stepping),
+            scheduling=needed(scheduling),
+            hooks=needed(hooks),
+        )
 
     def _data(self, section: str, loader: DataLoader[Any] | None) -> Data | None:
         return None if loader is None else self._try(lambda: data_of(self.assembly, section, loader, self.imports))

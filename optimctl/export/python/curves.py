@@ -13,13 +13,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from optimctl.export.python.layout import lay, listed
+from optimctl.export.python.layout import STEP, Call, lay, listed
 from optimctl.job.length import parse_share
 from optimctl.schedule import curves
 from optimctl.schedule.place import Placed, RunLength, Unit
 
 COUNTS: Mapping[Unit, str] = {"epoch": "epochs", "iteration": "iterations", "update": "updates"}
 """What a script calls the run's length in each unit."""
+
+
+SHORT = 40
+"""How long a condition may be that stands behind others."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,8 @@ class Place:
     run: RunLength
     name: str
     """What its curve is called: ``warmup``, ``cosine``."""
+    base: str
+    """The variable that has what the job gives the option, before multipliers."""
 
     @property
     def index(self) -> str:
@@ -79,10 +85,19 @@ class Place:
         return self.placed.unit
 
     @property
-    def last(self) -> int:
-        """The last step that the run takes of it, counted from its begin."""
+    def taken(self) -> int:
+        """How many of its steps the job's own run takes."""
         total = self.run.count(self.placed.unit) or 0
-        return min(total, self.placed.end or total) - self.placed.begin - 1
+        return min(total, self.placed.end or total) - self.placed.begin
+
+    @property
+    def last(self) -> int | None:
+        """The last step that it ever takes, counted from its begin; None where that follows the length of the run."""
+        said = self.table.get("end")
+        is_fixed = (
+            isinstance(said, int) and self.placed.end is not None and not isinstance(self.table.get("begin"), str)
+        )
+        return self.placed.end - self.placed.begin - 1 if is_fixed and self.placed.end is not None else None
 
     @property
     def begin(self) -> str:
@@ -91,10 +106,9 @@ class Place:
 
     @property
     def end(self) -> str:
-        """Where it ends; nothing where that is the end of the run, or behind it."""
-        total = self.run.count(self.placed.unit)
-        is_open = self.placed.end is None or total is None or self.placed.end >= total
-        return "" if is_open else self.whole_end
+        """Where it ends; nothing where that is the end of the run, however long it is."""
+        end = self.whole_end
+        return "" if end == COUNTS[self.placed.unit] else end
 
     @property
     def whole_end(self) -> str:
@@ -138,14 +152,25 @@ class Place:
             return "epoch_length" if said == 1 else f"{said} * epoch_length"
         return repr(value)
 
+    def share_of(self, share: float) -> str:
+        """A share of the run, as a number of steps."""
+        return f"max(1, round({share!r} * {COUNTS[self.placed.unit]}))"
+
+    def inline(self, argument: str, value: float) -> str:
+        """As ``count``, where the variables of shares are not there."""
+        said = self.table.get(argument)
+        share = parse_share(said) if isinstance(said, str) else None
+        return self.count(argument, value) if share in (None, 0, 1) else self.share_of(share or 0.0)
+
     def shares(self) -> dict[str, str]:
         """The variables that ``count`` uses, with their values."""
         found = {}
-        for argument, said in self.table.items():
+        first = {name: self.table[name] for name in ("begin", "end") if name in self.table}  # they name what is shared
+        for argument, said in {**first, **self.table}.items():
             for index, one in enumerate(said) if isinstance(said, list) else [(None, said)]:
                 share = parse_share(one) if isinstance(one, str) else None
                 if share is not None and 0 < share < 1:
-                    found[_variable(argument, self.name, index)] = f"round({share!r} * {COUNTS[self.placed.unit]})"
+                    found[_variable(argument, self.name, index)] = self.share_of(share)
         return found
 
 
@@ -202,11 +227,10 @@ def _function(name: str, doc: str, body: str) -> str:
 
 @write.register
 def _(schedule: curves.Constant, place: Place) -> Act:
-    length = schedule.length
     hidden = schedule.factor < curves.NO_FACTOR
-    ends = length is not None and 1 < length <= place.last + 1
     back = "1.0" if hidden else f"1.0 / {schedule.factor!r}"
-    when = f"{place.index} == {place.at((length or 0) - 1)}" if ends else "False"
+    end = place.whole_end
+    when = f"{place.index} == {int(end) - 1 if end.isdigit() else f'{end} - 1'}"
     return Act(back, "" if hidden else repr(schedule.factor), when=when, is_hidden=hidden)
 
 
@@ -214,9 +238,9 @@ def _(schedule: curves.Constant, place: Place) -> Act:
 def _(schedule: curves.CosineAnnealing, place: Place) -> Act:
     period = place.steps if schedule.T_max is None else place.count("T_max", schedule.T_max)
     length = float(schedule.T_max if schedule.T_max is not None else schedule.length or 1)
-    falls = place.last <= length and length.is_integer()
+    falls = length.is_integer() and (period == place.steps or place.taken <= length + 1)
     define, period = _named(period, f"{place.name}_steps")
-    doc = f"(1 + cos(pi * step / {period})) / 2, precise where that is small too."
+    doc = f"Half a cosine, from 1 to 0 at step {period}; a squared sine is exact near 0 too."
     body = _half_wave(period, falls)
     define += _function(place.name, doc, body)
     floor, share = schedule.eta_min or 0.0, schedule.eta_min_ratio or 0.0
@@ -243,15 +267,22 @@ def _rising_again(place: Place, period: str, act: Act) -> Act:
     shift, share = act.floor, act.floor_share
     lines = [
         f"if {place.name}({place.step} - 1):",
-        f"    ratio = {act.ratio}",
-        "    change *= ratio",
-        "    more = more * ratio" + (f" + (1.0 - ratio) * {share!r}" if share else ""),
-        "    shift = shift * ratio" + (f" + (1.0 - ratio) * {shift!r}" if shift else ""),
+        *(f"    {line}" for line in drawn(act.ratio, shift, share)),
         "else:",
         f"    more += {rise}" + (f" - {rise} * {share!r}" if share else ""),
         *([f"    shift -= {rise} * {shift!r}"] if shift else []),
     ]
     return Act(lines=tuple(lines), define=act.define, adds_base=True, adds=bool(shift))
+
+
+def drawn(ratio: str, floor: float, share: float) -> list[str]:
+    """The lines that draw a value towards a floor by a ratio; the floor is a number, or a share of the base."""
+    return [
+        f"ratio = {ratio}",
+        "change *= ratio",
+        "more = more * ratio" + (f" + (1.0 - ratio) * {share!r}" if share else ""),
+        "shift = shift * ratio" + (f" + (1.0 - ratio) * {floor!r}" if floor else ""),
+    ]
 
 
 def _named(count: str, name: str) -> tuple[str, str]:
@@ -263,24 +294,22 @@ def _named(count: str, name: str) -> tuple[str, str]:
 def _(schedule: curves.CosineRestart, place: Place) -> Act:
     pairs = [f"({period}, {float(w)!r})" for period, w in zip(schedule.periods, schedule.restart_weights, strict=True)]
     periods, places = (place.name.replace("cosine", word) for word in ("periods", "places"))
-    define = lay(listed(pairs), before=f"{periods} = ") + "\n"
+    define = lay(listed(pairs), STEP, f"{periods} = ", margin=0) + "\n"
     define += f"{places} = [(step, n, weight) for n, weight in {periods} for step in range(n)]\n\n"
-    doc = "(1 + cos(pi * step / steps)) / 2, precise where that is small too."
+    doc = "Half a cosine, from 1 to 0 at step `steps`; a squared sine is exact near 0 too."
     define += _function(place.name, doc, _half_wave("steps", True)).replace("(step: int)", "(step: int, steps: int)")
     floor, share = schedule.eta_min or 0.0, schedule.eta_min_ratio or 0.0
     lines = [
         f"step, steps, weight = {places}[{place.step}]",
         "if step:",
-        f"    ratio = {place.name}(step, steps) / {place.name}(step - 1, steps)",
-        "    change *= ratio",
-        "    more = more * ratio" + (f" + (1.0 - ratio) * {share!r}" if share else ""),
-        "    shift = shift * ratio" + (f" + (1.0 - ratio) * {floor!r}" if floor else ""),
+        *(f"    {line}" for line in drawn(f"{place.name}(step, steps) / {place.name}(step - 1, steps)", floor, share)),
         "else:",
         "    change, more = 0.0, weight",
         "    shift = 0.0",
     ]
     first = float(schedule.restart_weights[0])
-    when = f"{place.offset} < {sum(schedule.periods)}" if sum(schedule.periods) <= place.last else ""
+    total = sum(schedule.periods)
+    when = "" if _ends_by(place, total) else f"{place.index} < {place.at(total)}"
     return Act(sets=repr(first), lines=tuple(lines), when=when, define=define, adds_base=True, adds=bool(floor))
 
 
@@ -301,11 +330,11 @@ def _(schedule: curves.Linear, place: Place) -> Act:
     start, end = schedule.start_factor, schedule.end_factor
     doc = f"A straight line from {start} to {end} at the last step."
     define = ""
-    if schedule.length == 1:
+    if place.steps == "1":
         body = f"return {start!r}"
     else:
         define, steps = _named(place.steps, f"{place.name}_steps")
-        last = str(int(steps) - 1) if steps.isdigit() else f"({steps} - 1)"
+        last = str(int(steps) - 1) if steps.isdigit() else f"max({steps} - 1, 1)"
         body = f"start, end = {start!r}, {end!r}\nreturn start + (end - start) / {last} * step"
     act = _factors(place, body, doc, schedule)
     return Act(act.ratio, act.start, define=define + act.define, is_hidden=act.is_hidden)
@@ -318,35 +347,45 @@ def _(schedule: curves.MultiStep, place: Place) -> Act:
     reached = {
         (place.at(milestone) if said.isdigit() else said if begin == "0" else f"{begin} + {said}"): count
         for index, milestone in enumerate(schedule.milestones)
-        if 0 < milestone <= place.last
+        if milestone > 0 and (place.last is None or milestone <= place.last)
         for said, count in [(place.count("milestones", milestone, index), times[milestone])]
     }
     start = repr(schedule.gamma ** times[0]) if times[0] else ""
     if len(set(reached.values())) <= 1:
         gamma = schedule.gamma ** next(iter(reached.values()), 1)
-        return Act(repr(gamma), start, when=_is_one_of(place.index, list(reached)))
-    lines: list[str] = []
-    for milestone, count in reached.items():
-        lines += [f"if {place.index} == {milestone}:", f"    change *= {schedule.gamma**count!r}"]
-    return Act(start=start, lines=tuple(lines))
+        define, when = _is_one_of(place, list(reached))
+        return Act(repr(gamma), start, when=when, define=define)
+    name = f"{place.name}_factors"
+    table = Call("{", tuple((f"{step}: ", repr(schedule.gamma**count)) for step, count in reached.items()), "}")
+    return Act(f"{name}.get({place.index}, 1.0)", start, define=lay(table, STEP, f"{name} = ", margin=0))
 
 
-def _is_one_of(index: str, places: list[str]) -> str:
-    if not places:
-        return "False"
-    return f"{index} == {places[0]}" if len(places) == 1 else f"{index} in ({', '.join(places)})"
+def _is_one_of(place: Place, milestones: list[str]) -> tuple[str, str]:
+    """What must stand before the loop, and the condition in it."""
+    if not milestones:
+        return "", "False"
+    if len(milestones) == 1:
+        return "", f"{place.index} == {milestones[0]}"
+    inline = f"{place.index} in ({', '.join(milestones)})"
+    if len(inline) <= SHORT:
+        return "", inline
+    name = f"{place.name}_milestones"
+    return lay(listed(milestones), STEP, f"{name} = ", margin=0), f"{place.index} in {name}"
 
 
 @write.register
 def _(schedule: curves.OneCycle, place: Place) -> Act:
     total = place.steps if schedule.total_steps is None else place.count("total_steps", schedule.total_steps)
-    define, total = _named(total, f"{place.name}_steps")
-    stays = schedule.total_steps is not None and place.last >= schedule.total_steps
-    body = _one_cycle(schedule, total, stays)
+    define, total_name = _named(total, f"{place.name}_steps")
+    stays = schedule.total_steps is not None and not _ends_by(place, schedule.total_steps) and total != place.steps
+    body = _one_cycle(schedule, total_name, stays)
     doc = f"Up to {schedule.eta_max!r}, and down again."
-    return Act(
-        value=f"{place.name}({place.step}) / {place.placed.option}", define=define + _function(place.name, doc, body)
-    )
+    return Act(value=f"{place.name}({place.step}) / {place.base}", define=define + _function(place.name, doc, body))
+
+
+def _ends_by(place: Place, count: float) -> bool:
+    """Whether a schedule ends, in any run, before it has taken more steps."""
+    return place.last is not None and place.last < count
 
 
 def _one_cycle(schedule: curves.OneCycle, total: str, stays: bool) -> str:
@@ -427,4 +466,4 @@ _DECAYS: Mapping[str, Callable[[str], str]] = {
 }
 
 
-__all__ = ["COUNTS", "Act", "Place", "name_of", "write"]
+__all__ = ["COUNTS", "Act", "Place", "drawn", "name_of", "write"]

@@ -13,7 +13,7 @@ from optimctl import plugins
 from optimctl.errors import JobError
 from optimctl.export.python.curves import COUNTS, Act, Place
 from optimctl.export.python.imports import Imports, check_apart
-from optimctl.export.python.layout import Expression, call, lay, listed, literal
+from optimctl.export.python.layout import STEP, Expression, call, lay, listed, literal
 from optimctl.job.names import WITHOUT_EFFECT, meant
 from optimctl.schedule.place import COMMON, TORCH_STEPS
 from optimctl.signatures import is_torch_scheduler, supplied_to
@@ -27,15 +27,15 @@ def write_foreign(place: Place, reference: float, imports: Imports) -> tuple[Act
     if is_torch_scheduler(loaded.object) or not _is_apart(loaded):
         return None
     schedule: Any = place.placed.schedule
-    count, name = place.last + 1, place.name
+    count, name = place.taken, place.name
     maps = schedule.maps(np.arange(count), reference)
     a, b, c = (np.broadcast_to(np.asarray(one, dtype=float), (count,)) for one in maps)
     if b[0] or (c[0] and a[0]):
         return None
     made = call(imports.name(loaded.plugin), **_arguments(place, loaded))
-    known = {imports.name(loaded.plugin).partition(".")[0]: loaded.object}
-    asked = f"schedule.maps(np.arange({place.steps}), {place.placed.option})"
-    define = lay(made, 4, "schedule = ").replace("\n    ", "\n")
+    known = imports.known(loaded.plugin)
+    asked = f"schedule.maps(np.arange({place.steps}), {place.base})"
+    define = lay(made, STEP, "schedule = ", margin=0)
     if not b.any() and not c.any() and np.ndim(maps[0]):
         define += f"\n{name} = {asked}[0].tolist()\n"
         return Act(f"{name}[{place.step}]", "" if a[0] == 1 else f"{name}[0]", define=define), known
@@ -61,14 +61,14 @@ def torch_lines(place: Place, imports: Imports) -> tuple[list[str], dict[str, An
     options = dict(_arguments(place, loaded))
     if loaded.signature is not None and "cycle_momentum" in loaded.signature.parameters:
         options["cycle_momentum"] = "False"
-    name, option = imports.name(loaded.plugin), place.placed.option
-    known = {"torch": torch, name.partition(".")[0]: torch if name.startswith("torch.") else loaded.object}
+    name, option = imports.name(loaded.plugin), place.base
+    known = {"torch": torch, **imports.known(loaded.plugin)}
     return list(_alone(call(name, "optimizer", **options), option, COUNTS[place.placed.unit])), known
 
 
 def _alone(scheduler: Expression, option: str, count: str) -> Iterator[str]:
     yield f"optimizer = torch.optim.SGD([torch.zeros(1)], lr={option})"
-    yield lay(scheduler, 4, "scheduler = ")
+    yield lay(scheduler, STEP, "scheduler = ", margin=0)
     yield "factors = []"
     yield f"for _ in range({count}):"
     yield f'    factors.append(optimizer.param_groups[0]["lr"] / {option})'

@@ -1,74 +1,37 @@
-"""The parameter groups of one optimizer as a function of the script: the options of each parameter, and equal ones together.
+"""The parameter groups of one optimizer as a function of the script.
 
-In this room: ``Groups``, ``groups_of``, which writes them by rules that a reader can check, and ``listed_groups``, which names every
-parameter: for options that no short rule tells apart, and for optimizers that do not keep the groups that they are given.
+In this room: ``Groups``, and ``groups_of``, which writes them in several forms, the plainest first: a list of parameters for each group;
+the options of each parameter, and equal ones together; or every parameter by its name, for options that no short rule tells apart,
+and for optimizers that do not keep the groups that they are given.
 """
 
 from __future__ import annotations
 
+import builtins
+import re
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from keyword import iskeyword
 from typing import Any
 
-from optimctl.export.python.apart import Branch, Named, tell_apart
-from optimctl.export.python.layout import (
-    STEP,
-    WIDTH,
-    Call,
-    Expression,
-    define,
-    indented,
-    lay,
-    listed,
-    literal,
-    text,
-    words,
-)
+from optimctl.export.python.apart import Branch, choosing, tell_apart
+from optimctl.export.python.imports import names_in
+from optimctl.export.python.layout import WIDTH, Call, Expression, define, lay, listed, text
+from optimctl.export.python.values import as_key, option_of, value_of
+from optimctl.export.python.wanted import Fixed, Wanted, is_same
 
-SAME = "Parameters with the same options share a group."
-
-
-@dataclass(frozen=True)
-class Layers:
-    """Learning rates that fall from layer to layer."""
-
-    rate: float
-    numbers: Mapping[str, int]
-    """The layer of each parameter."""
-    last: int
-    values: Mapping[str, float]
-    """The learning rate of each parameter before the fall."""
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """What one optimizer is to train, and with what."""
-
-    name: str
-    """Of the optimizer, in the script."""
-    parameters: Sequence[Named]
-    """All that a loop over the model, or its part, meets."""
-    own: Mapping[str, Mapping[str, Any]]
-    """For each parameter that it trains, the options in which it departs from ``base``."""
-    base: Mapping[str, Any]
-    """The optimizer's arguments and defaults."""
-    lr: str = ""
-    """The script's name for the learning rate of the job; nothing where the job gives none."""
-    shares: bool = False
-    """Whether other optimizers train parameters of the same model: then ``parameters_of`` gives this one's."""
-    hints: Sequence[str] = ()
-    layers: Layers | None = None
-
-    @property
-    def trains_all(self) -> bool:
-        """Whether the loop meets nothing but what is trained."""
-        return len(self.own) == len(self.parameters)
-
-    @property
-    def varying(self) -> list[str]:
-        """The options in which parameters differ from the base, or from each other."""
-        found = list(dict.fromkeys(option for options in self.own.values() for option in options))
-        return sorted(found, key=lambda option: (option != "lr", option != "weight_decay"))
+DOC = "Parameter groups: one for each set of options."
+MOST_LISTS = 3
+"""How many groups have a list each, at most."""
+KNOWN = {
+    "parameter.ndim < 2": "vectors",
+    "parameter.ndim == 2": "matrices",
+    'name.endswith("bias")': "biases",
+    'name.endswith("weight")': "weights",
+}
+"""What the script calls the list of those of which a condition is true."""
+OTHERS = "others"
+"""What the script calls the list of what no condition takes."""
 
 
 @dataclass(frozen=True)
@@ -79,46 +42,140 @@ class Groups:
     options: Mapping[str, Expression] = field(default_factory=dict)
     """Options that all parameters share, though the job says otherwise: they stand in the optimizer's own arguments."""
     functions: tuple[str, ...] = ()
-
-    def in_a_table(self) -> Groups:
-        """The same for an optimizer that takes tables only; groups are tables already."""
-        if not isinstance(self.argument, str) or self.functions:
-            return self
-        listing = self.argument if self.argument.startswith("[") else f"list({self.argument})"
-        return replace(self, argument=f'[{{"params": {listing}}}]')
+    lines: tuple[str, ...] = ()
+    """What comes before the optimizer is made."""
+    is_one: bool = False
+    """Whether all parameters have the same options."""
 
 
-def groups_of(wanted: Wanted, root: str) -> Groups:
-    """The groups by rules."""
-    distinct = {tuple(sorted((k, _key(v)) for k, v in own.items())) for own in wanted.own.values()}
-    if len(distinct) == 1:
-        own = next(iter(wanted.own.values()))
-        options = {option: _value(wanted, option, value) for option, value in own.items()}
-        return Groups(_all_parameters(wanted, root), options)
-    name = "make_groups" if wanted.name == "optimizer" else f"make_{wanted.name}_groups"
-    arguments = [root, *([wanted.lr] if wanted.lr and "lr" in wanted.varying else [])]
-    return Groups(f"{name}({', '.join(arguments)})", functions=tuple(_functions(wanted, name)))
+def groups_of(wanted: Wanted) -> Iterator[Groups]:
+    """The groups in all forms that there are for them; which one makes the groups of the plan is to be seen."""
+    if len({_options_key(own) for own in wanted.own.values()}) == 1:
+        yield from _alone(wanted)
+    else:
+        yield from _in_lists(wanted)
+        yield _by_rules(wanted)
+    yield _by_names(wanted)
 
 
-def listed_groups(wanted: Wanted, root: str, groups: Sequence[tuple[Sequence[str], Mapping[str, Any]]]) -> Groups:
-    """The groups by names.
+def _alone(wanted: Wanted) -> Iterator[Groups]:
+    """All parameters together; then the same for an optimizer that takes tables only."""
+    own = next(iter(wanted.own.values()))
+    options: dict[str, Expression] = {option: value_of(wanted, option, value) for option, value in own.items()}
+    lines = _shared(wanted)
+    listing = argument = "[p for p in model.parameters() if p.requires_grad]"
+    if wanted.share is not None:
+        argument = f"{wanted.share.own}.values()"
+        listing = f"list({argument})"
+    elif wanted.trains_all:
+        argument = "model.parameters()"
+        listing = f"list({argument})"
+    yield Groups(argument, options, lines=lines, is_one=True)
+    yield Groups(f'[{{"params": {listing}}}]', options, lines=lines, is_one=True)
 
-    Args:
-        groups: The names of each, and its options.
-    """
-    name = "make_groups" if wanted.name == "optimizer" else f"make_{wanted.name}_groups"
+
+# --- a list for each group
+
+
+def _in_lists(wanted: Wanted) -> Iterator[Groups]:
+    """The groups as a list each, where they are few, and short conditions tell them apart."""
+    keys = {name: _options_key(own) for name, own in wanted.own.items()}
+    tables = {_options_key(own): own for own in wanted.own.values()}
+    if len(tables) > MOST_LISTS:
+        return
+    branches = tell_apart(keys, wanted.parameters, (), wanted.hints)
+    names = _list_names(wanted, branches, tables)
+    if names is None:
+        return
+    ordered = {key: names[key] for key in tables}
+    lines = {key: f"{name}.append(parameter)" for key, name in ordered.items()}
+    chosen = list(choosing(branches, lines, 8))
+    body = [
+        *_shared(wanted),
+        f"{', '.join(ordered.values())} = {', '.join('[]' for _ in ordered)}",
+        *_loop(wanted, "\n".join(chosen)),
+        *(f"    {line}" for line in chosen),
+        lay(listed(_table(wanted, name, tables[key]) for key, name in ordered.items()), 4, "return "),
+    ]
+    yield _function(wanted, body)
+
+
+def _list_names(
+    wanted: Wanted, branches: Sequence[Branch], tables: Mapping[Hashable, Mapping[str, Any]]
+) -> dict[Hashable, str] | None:
+    """What the lists are called; None where a condition is too long, or says too much for a name."""
+    conditions = [branch.condition for branch in branches[:-1]]
+    if not all(conditions) or any(len(one) + 8 + len("elif :") > WIDTH for one in conditions):
+        return None
+    names = _by_decay(wanted, tables) or {
+        **{branch.value: _list_name(wanted, branch.condition) for branch in branches[:-1]},
+        branches[-1].value: OTHERS,
+    }
+    return names if all(names.values()) and len(set(names.values())) == len(branches) else None
+
+
+def _by_decay(wanted: Wanted, tables: Mapping[Hashable, Mapping[str, Any]]) -> dict[Hashable, str]:
+    """The names of two groups of which one is not decayed, where that is all they differ in."""
+    base = wanted.base.get("weight_decay")
+    decays = {key: own.get("weight_decay", base) for key, own in tables.items()}
+    if wanted.varying != ["weight_decay"] or len(decays) != 2 or list(decays.values()).count(0) != 1:
+        return {}
+    return {key: "decay" if decay else "no_decay" for key, decay in decays.items()}
+
+
+def _list_name(wanted: Wanted, condition: str) -> str:
+    """What parameters are called of which a condition is true; nothing where it has several parts."""
+    if condition in KNOWN:
+        return KNOWN[condition]
+    part = re.fullmatch(r'"([^"]*)" in name|name == "([^"]*)"|name\.startswith\("([^"]*)"\)', condition)
+    name = re.sub(r"\W+", "_", next(filter(None, part.groups()), "") if part else "").strip("_")
+    if not name.isidentifier():
+        return ""
+    others = {"lr", "model", "name", "parameter", OTHERS, *([wanted.share.own] if wanted.share else [])}
+    return f"{name}_parameters" if name in others or iskeyword(name) or hasattr(builtins, name) else name
+
+
+def _table(wanted: Wanted, name: str, own: Mapping[str, Any]) -> Call:
+    """A group whose parameters stand in a list."""
+    options = ((f'"{option}": ', value_of(wanted, option, own[option])) for option in wanted.varying if option in own)
+    return Call("{", (('"params": ', name), *options), "}")
+
+
+# --- the options of each parameter
+
+
+def _by_rules(wanted: Wanted) -> Groups:
+    """The options of each parameter, and those with equal ones together."""
+    found = {option: option_of(wanted, option) for option in wanted.varying}
+    options = Call("{", tuple((f'"{option}": ', expression) for option, (expression, _) in found.items()), "}")
+    body = [
+        *_shared(wanted),
+        "groups: dict[Any, dict[str, Any]] = {}",
+        *_loop(wanted, str(options)),
+        f"    {lay(options, 8, 'options = ')}",
+        '    group = groups.setdefault(tuple(options.values()), {"params": [], **options})',
+        '    group["params"].append(parameter)',
+        "return list(groups.values())",
+    ]
+    return _function(wanted, body, [function for _, functions in found.values() for function in functions])
+
+
+# --- every parameter by its name
+
+
+def _by_names(wanted: Wanted) -> Groups:
+    """The groups as the job gives them to the optimizer, parameter by parameter."""
     tables = [
         Call(
             "{",
             (
-                ('"params": ', listed(text(one) for one in names)),
-                *((f'"{option}": ', _value(wanted, option, value)) for option, value in options.items()),
+                ('"params": ', listed(text(name) for name in names)),
+                *((f'"{option}": ', value_of(wanted, option, value)) for option, value in own.items()),
             ),
             "}",
         )
-        for names, options in groups
+        for names, own in _given(wanted)
     ]
-    has_lr = bool(wanted.lr) and any("lr" in options for _, options in groups)
     body = [
         "parameters = dict(model.named_parameters())",
         lay(listed(tables), 4, "groups: list[dict[str, Any]] = "),
@@ -126,190 +183,54 @@ def listed_groups(wanted: Wanted, root: str, groups: Sequence[tuple[Sequence[str
         '    group["params"] = [parameters[name] for name in group["params"]]',
         "return groups",
     ]
-    head = define(name, _parameters(wanted.lr if has_lr else ""), "list[dict[str, Any]]")
-    function = f'{head}\n    """The groups, parameter by parameter."""\n' + "\n".join(f"    {line}" for line in body)
-    return Groups(f"{name}({', '.join([root, *([wanted.lr] if has_lr else [])])})", functions=(function,))
+    return _function(wanted, body)
 
 
-def _parameters(lr: str) -> dict[str, str]:
-    return {"model": "nn.Module", **({lr: "float"} if lr else {})}
+def _given(wanted: Wanted) -> list[tuple[list[str], Mapping[str, Any]]]:
+    """The groups as they were given to the optimizer; those that only a fixed learning rate sets apart are one."""
+    found: dict[Hashable, tuple[list[str], Mapping[str, Any]]] = {}
+    for name, own in wanted.own.items():
+        plain = {option: value.value if isinstance(value, Fixed) else value for option, value in own.items()}
+        departing = {option: value for option, value in plain.items() if not is_same(value, wanted.base.get(option))}
+        found.setdefault(_options_key(departing), ([], own))[0].append(name)
+    return list(found.values())
 
 
-def _all_parameters(wanted: Wanted, root: str) -> Expression:
-    if wanted.shares:
-        return f'[p for _, p in parameters_of({root}, "{wanted.name}")]'
-    return f"{root}.parameters()" if wanted.trains_all else f"[p for p in {root}.parameters() if p.requires_grad]"
+# --- what all forms share
 
 
-def _functions(wanted: Wanted, name: str) -> Iterator[str]:
-    """``make_groups``, and before it what it calls."""
-    options: list[tuple[str, Expression]] = []
-    for option in wanted.varying:
-        expression, functions = _option(wanted, option)
-        yield from functions
-        options.append((f'"{option}": ', expression))
-    lines = list(_loop(wanted, Call("{", tuple(options), "}")))
-    head = define(name, _parameters(wanted.lr if "lr" in wanted.varying else ""), "list[dict[str, Any]]")
-    yield f'{head}\n    """{SAME}"""\n' + "\n".join(f"    {line}" for line in lines)
+def _function(wanted: Wanted, body: Sequence[str], functions: Sequence[str] = ()) -> Groups:
+    """``make_groups``, behind what it calls."""
+    name = f"make_{wanted.prefix}groups"
+    parameters = {"model": "nn.Module", **({"lr": "float"} if "lr" in names_in("\n".join(body)) else {})}
+    head = define(name, parameters, "list[dict[str, Any]]")
+    written = "\n".join([head, f'    """{DOC}"""', *(f"    {line}" for line in body)])
+    return Groups(f"{name}({', '.join(parameters)})", functions=(*functions, written))
 
 
-def _loop(wanted: Wanted, options: Call) -> Iterator[str]:
-    yield "groups: dict[Any, dict[str, Any]] = {}"
-    yield f"for {_met(wanted, 'name' in str(options))}:"
+def _shared(wanted: Wanted) -> tuple[str, ...]:
+    """What takes its share of the model, where others have theirs."""
+    return (wanted.share.line,) if wanted.share is not None else ()
+
+
+def _loop(wanted: Wanted, inside: str) -> Iterator[str]:
+    """The head of the loop over the parameters.
+
+    Args:
+        inside: The lines that tell whether it needs their names.
+    """
+    with_names = "name" in names_in(inside)
+    if wanted.share is not None:
+        met = f"{wanted.share.own}.{'items' if with_names else 'values'}()"
+    else:
+        met = "model.named_parameters()" if with_names else "model.parameters()"
+    yield f"for {'name, ' if with_names else ''}parameter in {met}:"
     if not wanted.trains_all:
-        yield "    if not parameter.requires_grad:"
-        yield "        continue"
-    yield f"    {lay(options, 8, 'options = ')}"
-    yield '    group = groups.setdefault(tuple(options.values()), {"params": [], **options})'
-    yield '    group["params"].append(parameter)'
-    yield "return list(groups.values())"
+        yield from ("    if not parameter.requires_grad:", "        continue")
 
 
-def _met(wanted: Wanted, with_names: bool) -> str:
-    """What a loop over the parameters says."""
-    if wanted.shares:
-        return f'{"name" if with_names else "_"}, parameter in parameters_of(model, "{wanted.name}")'
-    return "name, parameter in model.named_parameters()" if with_names else "parameter in model.parameters()"
+def _options_key(own: Mapping[str, Any]) -> Hashable:
+    return tuple(sorted((option, as_key(value)) for option, value in own.items()))
 
 
-def _option(wanted: Wanted, option: str) -> tuple[Expression, list[str]]:
-    """What an option is, as an expression of ``name`` and ``parameter``; and the functions that it calls."""
-    if option == "lr" and wanted.layers is not None:
-        return _fallen(wanted, wanted.layers)
-    base = wanted.base.get(option)
-    values = {name: _key(own.get(option, base)) for name, own in wanted.own.items()}
-    return _chosen(wanted, option, values, _key(base))
-
-
-def _chosen(
-    wanted: Wanted, option: str, values: Mapping[str, Hashable], usual: Hashable
-) -> tuple[Expression, list[str]]:
-    branches = tell_apart(values, wanted.parameters, usual, wanted.hints)
-    if len(branches) == 1:
-        return _value(wanted, option, branches[0].value), []
-    inline = _inline(wanted, option, branches)
-    if inline:
-        return inline, []
-    return _by_function(wanted, option, branches)
-
-
-def _inline(wanted: Wanted, option: str, branches: Sequence[Branch]) -> str:
-    """Two values as one expression, where that is short."""
-    if len(branches) > 2 or not branches[0].condition:
-        return ""
-    one, other = (_value(wanted, option, branch.value) for branch in branches)
-    line = f"{one} if {branches[0].condition} else {other}"
-    return line if len(line) + len(option) + 17 <= WIDTH else ""
-
-
-def _by_function(wanted: Wanted, option: str, branches: Sequence[Branch]) -> tuple[Expression, list[str]]:
-    function = f"{option}_of" if wanted.name == "optimizer" else f"{wanted.name}_{option}_of"
-    lines: list[str] = []
-    for branch in branches[:-1]:
-        value = _value(wanted, option, branch.value)
-        for condition in branch.conditions(4):
-            lines += [f"    if {condition}:", f"        return {value}"]
-    lines += [f"    return {_value(wanted, option, branches[-1].value)}"]
-    needs_lr = option == "lr" and bool(wanted.lr)
-    parameters = {"name": "str", "parameter": "nn.Parameter", **({wanted.lr: "float"} if needs_lr else {})}
-    used = {name: kind for name, kind in parameters.items() if name in "\n".join(lines)}
-    kind = type(branches[-1].value).__name__ if not isinstance(branches[-1].value, tuple) else "tuple[float, ...]"
-    doc = f"The {words(option)} of a parameter."
-    head = define(function, used, kind if kind in ("float", "int", "bool", "str") else "Any")
-    return f"{function}({', '.join(used)})", [f'{head}\n    """{doc}"""\n' + "\n".join(lines)]
-
-
-def _fallen(wanted: Wanted, layers: Layers) -> tuple[Expression, list[str]]:
-    """The learning rate of a parameter's layer."""
-    before, functions = _chosen(wanted, "lr", layers.values, _key(wanted.base.get("lr")))
-    factor = f"{layers.rate!r} ** ({layers.last} - layer_of(name))"
-    expression = f"({before}) * {factor}" if " if " in str(before) else f"{before} * {factor}"
-    return expression, [_layer_of(layers), *functions]
-
-
-def _layer_of(layers: Layers) -> str:
-    head = f'def layer_of(name: str) -> int:\n    """The layer of a parameter: 0 is the input\'s, {layers.last} the output\'s."""\n'
-    counted = _counted(layers)
-    return head + (indented(counted) if counted else _tabled(layers))
-
-
-def _counted(layers: Layers) -> str:
-    """Layers that one numbered container counts, with something before and behind it; nothing where there are others."""
-    inner = {name: number for name, number in layers.numbers.items() if 0 < number < layers.last}
-    stems = {_stem(name) for name in inner}
-    if len(stems) != 1:
-        return ""
-    stem = stems.pop()
-    place = stem.count(".")
-    offsets = {number - int(name.split(".")[place]) for name, number in inner.items()}
-    ends = tuple(sorted({_head(name) for name, number in layers.numbers.items() if number == layers.last}))
-    starts = tuple(_head(name) for name, number in layers.numbers.items() if number == 0)
-    if len(offsets) != 1 or not stem or any(stem.startswith(head) for head in starts + ends) or set(starts) & set(ends):
-        return ""
-    (offset,) = offsets
-    index = f'int(name.split(".")[{place}])' + (f" + {offset}" if offset else "")
-    last = f"{layers.last} if name.startswith({literal(ends if len(ends) != 1 else ends[0])}) else 0"
-    written = f"if name.startswith({text(stem)}):\n    return {index}\nreturn {last if ends else 0}"
-    return written if max(map(len, written.splitlines())) + STEP <= WIDTH else ""
-
-
-def _head(name: str) -> str:
-    first, dot, _ = name.partition(".")
-    return first + dot
-
-
-def _stem(name: str) -> str:
-    """What stands before the first number in a name; nothing where there is none."""
-    parts = name.split(".")
-    index = next((index for index, part in enumerate(parts) if part.isdigit()), 0)
-    return "".join(f"{part}." for part in parts[:index])
-
-
-def _tabled(layers: Layers) -> str:
-    """Layers by what the names of their parameters begin with."""
-    rows: dict[int, list[str]] = {number: [] for number in range(layers.last + 1)}
-    for name, number in layers.numbers.items():
-        rows[number].append(name)
-    table = [Call("(", tuple(("", text(head)) for head in _heads(rows, number)), ")") for number in rows]
-    body = lay(listed(table), 4, "layers = ")
-    return f"    {body}\n    return next(i for i, heads in enumerate(layers) if name.startswith(heads))"
-
-
-def _heads(rows: Mapping[int, Sequence[str]], number: int) -> list[str]:
-    """The shortest beginnings that the names of a layer have, and no others."""
-    others = [name for other, names in rows.items() if other != number for name in names]
-    heads: dict[str, None] = {}
-    for name in rows[number]:
-        parts = name.split(".")
-        paths = [".".join(parts[:depth]) + "." for depth in range(1, len(parts))]
-        heads[next((path for path in paths if not any(other.startswith(path) for other in others)), name)] = None
-    return list(heads)
-
-
-def _value(wanted: Wanted, option: str, value: Any) -> str:
-    """An option's value as Python: a multiple of the learning rate, where the job says what that is."""
-    if option != "lr" or not wanted.lr:
-        return str(literal(value))
-    base = wanted.base.get("lr")
-    if value == base:
-        return wanted.lr
-    factor = factor_between(base, value)
-    return f"{wanted.lr} * {factor!r}" if factor is not None else repr(value)
-
-
-def factor_between(base: Any, value: Any) -> float | None:
-    """The shortest number that makes ``value`` of ``base``, to the bit; None where there is none, or it says nothing."""
-    if not base or value == 0:
-        return 0.0 if base and value == 0 else None
-    for digits in range(1, 18):
-        factor = float(f"{value / base:.{digits}g}")
-        if base * factor == value:
-            return factor
-    return None
-
-
-def _key(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
-
-
-__all__ = ["Groups", "Layers", "Wanted", "groups_of", "listed_groups"]
+__all__ = ["Groups", "groups_of"]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -10,15 +11,18 @@ import torch
 
 from optimctl.errors import JobError
 from optimctl.export.python.layout import call, lay, literal, text
+from optimctl.export.python.needed import needed, wrappers_of
 from optimctl.optim.amp import AmpOptimWrapper
 from optimctl.train.hooks.csv import CSV
 from optimctl.train.hooks.early_stopping import EarlyStopping
 from optimctl.train.hooks.ema import EMA
 from optimctl.train.hooks.tensorboard import TensorBoard
 from optimctl.train.hooks.wandb import WandB
+from optimctl.train.task import metric_rule
 
 if TYPE_CHECKING:
     from optimctl.assemble import Assembly
+    from optimctl.export.python.tasks import Task
 
 
 @dataclass
@@ -29,8 +33,11 @@ class Trackers:
     write: list[str] = field(default_factory=list)
     end: list[str] = field(default_factory=list)
     parameters: dict[str, str] = field(default_factory=dict)
-    """Of ``report``, with their types."""
-    arguments: dict[str, str] = field(default_factory=dict)
+    """Of ``report``, with their types; it is called with what ``train`` keeps under the same names."""
+    wants_epoch: bool = False
+    """Whether they pass the epoch on."""
+    adds_columns: bool = False
+    """Whether a table may get further columns as the run goes on."""
 
 
 @dataclass
@@ -45,11 +52,12 @@ class Hooks:
     """What early stopping does after a validation."""
 
 
-def hooks_of(assembly: Assembly, columns: list[str]) -> Hooks:
+def hooks_of(assembly: Assembly, task: Task | None, columns: Iterable[str]) -> Hooks:
     """The hooks of a job.
 
     Args:
-        columns: The names of all values that a record may have.
+        task: The script's; None where it has none, for which there is a problem already.
+        columns: The names of all values that a record is known to have.
 
     Raises:
         JobError: One of them is not built in; the message names it.
@@ -58,11 +66,15 @@ def hooks_of(assembly: Assembly, columns: list[str]) -> Hooks:
     for name, hook in assembly.hooks.items():
         kind = type(hook)
         if kind is EMA:
-            made.averages = _averages(name, hook, assembly)
+            made.averages = _averages(name, hook, assembly, task)
         elif kind is EarlyStopping:
             made.state, made.observe = list(_stop_state(hook, assembly)), list(_stop(hook, assembly))
-        elif kind in _TRACKERS:
-            _TRACKERS[kind](hook, made.trackers, assembly, columns)
+        elif kind is CSV:
+            _csv(made.trackers, list(dict.fromkeys(columns)), adds_columns=task is not None and task.is_foreign)
+        elif kind is TensorBoard:
+            _tensorboard(made.trackers)
+        elif kind is WandB:
+            _wandb(made.trackers, hook, assembly.job.name)
         else:
             what = f"the hook {kind.__name__} is called with optimctl's run, which a script does not have"
             message = f"cannot be exported: {what}; take it out, with --unset hooks.{name}"
@@ -70,11 +82,16 @@ def hooks_of(assembly: Assembly, columns: list[str]) -> Hooks:
     return made
 
 
-def _averages(name: str, hook: EMA, assembly: Assembly) -> dict[str, Any]:
+def _averages(name: str, hook: EMA, assembly: Assembly, task: Task | None) -> dict[str, Any]:
     wrapper = assembly.wrapper
     if getattr(wrapper, "dtype", None) is torch.float16 and getattr(wrapper, "_fixed_scale", None) is not None:
-        message = "cannot be exported: with a fixed loss_scale, a script does not see which updates float16 has skipped; let it be dynamic"
+        message = (
+            "cannot be exported: with a fixed loss_scale, a script does not see which updates float16 has skipped; "
+            "let it be dynamic, with --unset optim_wrapper.loss_scale"
+        )
         raise JobError.single(("hooks", name), message, "not-exportable")
+    skips_updates = isinstance(wrapper, AmpOptimWrapper) or (task is not None and task.kind == "steps")
+    longest = max(one.accumulative_counts for one in wrappers_of(assembly).values())
     since = f"self.updates - {hook.begin + 1}" if hook.begin else "self.updates - 1"
     skips = [f"self.updates <= {hook.begin}"] if hook.begin else []
     skips += [f"({since}) % {hook.interval}"] if hook.interval > 1 else []
@@ -83,52 +100,60 @@ def _averages(name: str, hook: EMA, assembly: Assembly) -> dict[str, Any]:
         "warmup": hook.warmup,
         "update_buffers": hook.update_buffers,
         "skips": " or ".join(skips),
-        "may_be_empty": bool(hook.begin) or isinstance(wrapper, AmpOptimWrapper),
+        "may_be_empty": bool(hook.begin) or skips_updates or longest > needed(assembly.length.epoch_length),
     }
 
 
 def _stop_state(hook: EarlyStopping, assembly: Assembly) -> Iterator[str]:
-    yield "has_stopped = False"
-    yield f"best_seen, waited = {'-math.inf' if _is_max(hook, assembly) else 'math.inf'}, 0"
+    if assembly.job.train_cfg is not None and assembly.job.train_cfg.val_interval > 1:
+        yield "has_stopped = False"
+    name, is_max = _best_so_far(hook, assembly)
+    yield f"{name}, waited = {'-math.inf' if is_max else 'math.inf'}, 0"
 
 
 def _stop(hook: EarlyStopping, assembly: Assembly) -> Iterator[str]:
-    value, best = f"metrics[{text(hook.metric)}]", "best_seen"
-    gain = f"{value} - {best}" if _is_max(hook, assembly) else f"{best} - {value}"
-    yield f"if {gain} > {hook.min_delta!r}:"
+    best, is_max = _best_so_far(hook, assembly)
+    value = f"metrics[{text(hook.metric)}]"
+    if hook.min_delta:
+        gain = f"{value} - {best}" if is_max else f"{best} - {value}"
+        yield f"if {gain} > {hook.min_delta!r}:"
+    else:
+        yield f"if {value} {'>' if is_max else '<'} {best}:"
     yield f"    {best}, waited = {value}, 0"
     yield "else:"
     yield "    waited += 1"
     yield f"has_stopped = waited >= {hook.patience} and epoch < epochs"
 
 
-def _is_max(hook: EarlyStopping, assembly: Assembly) -> bool:
-    rules: Mapping[str, str] = getattr(assembly.task, "metric_rules", {})
-    return (hook.rule or rules.get(hook.metric)) == "max"
+def _best_so_far(hook: EarlyStopping, assembly: Assembly) -> tuple[str, bool]:
+    """What the script calls the best value so far, as ``lowest_loss``, and whether that is the largest one."""
+    is_max = metric_rule(assembly.task, hook.metric, hook.rule) == "max"
+    return f"{'highest' if is_max else 'lowest'}_{re.sub(r'[^a-zA-Z0-9_]', '_', hook.metric)}", is_max
 
 
-def _csv(hook: Any, made: Trackers, assembly: Assembly, columns: list[str]) -> None:
+def _csv(made: Trackers, columns: list[str], adds_columns: bool) -> None:
     fields = lay(literal(["iteration", "epoch", "split", *columns]), 4, "columns = ").split("\n")
     made.begin += ['table = args.work_dir / "metrics.csv"', *fields, 'table.write_text(",".join(columns) + "\\n")']
-    made.write += [
-        'row = {"iteration": iteration, "epoch": epoch, "split": split, **values}',
-        'with table.open("a", newline="") as file:',
-        "    csv.DictWriter(file, columns).writerow(row)",
-    ]
+    made.write += ['row = {"iteration": iteration, "epoch": epoch, "split": split, **values}']
+    if adds_columns:
+        made.write += ["add_row(table, columns, row)"]
+    else:
+        made.write += ['with table.open("a", newline="") as file:']
+        made.write += ['    csv.DictWriter(file, columns, lineterminator="\\n").writerow(row)']
     made.parameters |= {"table": "Path", "columns": "list[str]"}
-    made.arguments |= {"table": "table", "columns": "columns"}
+    made.wants_epoch = True
+    made.adds_columns = adds_columns
 
 
-def _tensorboard(hook: Any, made: Trackers, assembly: Assembly, columns: list[str]) -> None:
+def _tensorboard(made: Trackers) -> None:
     made.begin += ['writer = SummaryWriter(args.work_dir / "tensorboard")']
     made.write += ["for name, value in values.items():", '    writer.add_scalar(f"{split}/{name}", value, iteration)']
     made.end += ["writer.close()"]
     made.parameters |= {"writer": "SummaryWriter"}
-    made.arguments |= {"writer": "writer"}
 
 
-def _wandb(hook: WandB, made: Trackers, assembly: Assembly, columns: list[str]) -> None:
-    given: dict[str, Any] = {"project": hook.project or assembly.job.name}
+def _wandb(made: Trackers, hook: WandB, name: str) -> None:
+    given: dict[str, Any] = {"project": hook.project or name}
     given |= {name: getattr(hook, name) for name in ("entity", "mode", "tags") if getattr(hook, name)}
     options = {name: literal(value) for name, value in given.items()}
     made.begin += [lay(call("wandb.init", **options, config="vars(args)"), 4)]
@@ -138,9 +163,7 @@ def _wandb(hook: WandB, made: Trackers, assembly: Assembly, columns: list[str]) 
         'wandb.log({"iteration": iteration, "epoch": epoch, **named})',
     ]
     made.end += ["wandb.finish()"]
-
-
-_TRACKERS: Mapping[type, Any] = {CSV: _csv, TensorBoard: _tensorboard, WandB: _wandb}
+    made.wants_epoch = True
 
 
 __all__ = ["Hooks", "Trackers", "hooks_of"]

@@ -1,20 +1,23 @@
 """What a script imports: the objects behind a job's plugins, and the modules of Python and torch that its lines speak of.
 
-In this room: ``Imports``, which gives a plugin's object its name in the script, and ``check_apart``, which makes sure that nothing of
-it needs optimctl.
+In this room: ``Imports``, which gives a plugin's object its name in the script, ``names_in``, and ``check_apart``, which makes sure that
+nothing of a plugin needs optimctl.
 """
 
 from __future__ import annotations
 
 import ast
 import functools
+import importlib
+import itertools
 import re
 import sys
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from optimctl.errors import JobError, Key
 from optimctl.export.python.layout import WIDTH, call, lay
@@ -36,7 +39,7 @@ MODULES = {
 }
 """Modules of Python that a script may speak of."""
 NAMES = {
-    "collections.abc": ("Callable", "Iterator", "Sequence"),
+    "collections.abc": ("Callable", "Iterator"),
     "contextlib": ("contextmanager", "nullcontext"),
     "pathlib": ("Path",),
     "safetensors.torch": ("load_file",),
@@ -47,8 +50,12 @@ NAMES = {
     "torch.utils.tensorboard": ("SummaryWriter",),
 }
 """Names that a script may import from a module."""
-STANDARD = ("collections.abc", "contextlib", "pathlib", "typing")
 OTHERS = {"np": "import numpy as np", "torch": "import torch", "wandb": "import wandb"}
+PACKAGES = {"np": "numpy", "load_file": "safetensors", "SummaryWriter": "tensorboard", "wandb": "wandb"}
+"""The distributions behind those that are neither Python's nor torch's own."""
+IMPORTABLE = frozenset((*MODULES, *OTHERS, *itertools.chain.from_iterable(NAMES.values())))
+"""Names that mean one thing only in a script."""
+STANDARD = ("collections.abc", "contextlib", "pathlib", "typing")
 
 
 @dataclass
@@ -57,7 +64,8 @@ class Imports:
 
     plugins: dict[str, Plugin] = field(default_factory=dict)
     """By name; only those that come from packages, in the order in which they are named."""
-    _whole: set[str] = field(default_factory=set)
+    _whole: dict[str, str] = field(default_factory=dict)
+    """Modules that are imported whole, and what they are called."""
     reserved: frozenset[str] = frozenset()
     """Names that the script has other uses for."""
 
@@ -72,18 +80,45 @@ class Imports:
         first, *rest = attribute.split(".")
         known = self.plugins.get(first)
         if first in self.reserved or (known is not None and known.object != plugin.object):
-            self._whole.add(module)
             self.plugins[f"{module}.{first}"] = plugin
-            return f"{module}.{attribute}"
+            return f"{self._module(module)}.{attribute}"
         self.plugins[first] = plugin
         return ".".join([first, *rest])
 
+    def _module(self, module: str) -> str:
+        """What the script calls a whole module."""
+        name = module
+        while name.partition(".")[0] in self.reserved:
+            name = f"{name.replace('.', '_')}_module"
+        return self._whole.setdefault(module, name)
+
+    def take_over(self, tried: Imports) -> None:
+        """Name what a copy of this has named."""
+        self.plugins |= tried.plugins
+        self._whole |= tried._whole
+
+    def known(self, plugin: Plugin) -> dict[str, Any]:
+        """What the first part of a plugin's name stands for in the script: the object, or a module."""
+        module = plugin.object.partition(":")[0].strip()
+        first = self.name(plugin).partition(".")[0]
+        if first in self.plugins:
+            return {first: getattr(importlib.import_module(module), first)}
+        return {first: importlib.import_module(module if self._whole.get(module) == first else first)}
+
+    @property
+    def bound(self) -> set[str]:
+        """The names that the import statements bind for the sake of plugins."""
+        return {name for name in self.plugins if "." not in name} | {
+            name.partition(".")[0] for name in self._whole.values()
+        }
+
     def lines(self, body: str) -> str:
         """The import statements of a script, sorted as isort does: Python's own, the packages', the project's own."""
-        used = {node.id for node in ast.walk(ast.parse(body)) if isinstance(node, ast.Name)}
+        used = names_in(body)
         standard = [line for name, line in MODULES.items() if name in used]
         other = [line for name, line in OTHERS.items() if name in used]
-        other += [f"import {module}" for module in sorted(self._whole)]
+        for module, name in sorted(self._whole.items()):
+            other.append(f"import {module}" if name == module else f"import {module} as {name}")
         wanted: dict[str, set[str]] = {}
         for module, names in NAMES.items():
             wanted[module] = used.intersection(names)
@@ -91,14 +126,18 @@ class Imports:
             module = plugin.object.partition(":")[0].strip()
             if "." not in name:
                 wanted.setdefault(module, set()).add(name)
-        froms = {module: _from(module, names) for module, names in sorted(wanted.items()) if names}
+        froms = {
+            module: _from(module, names)
+            for module, names in sorted(wanted.items(), key=lambda one: _as_read(one[0]))
+            if names
+        }
         local = {
             plugin.object.partition(":")[0].strip()
             for plugin in self.plugins.values()
             if plugin.distribution == PROJECT
         }
         sections: list[list[str]] = [standard, [], []]
-        for line in sorted(other, key=lambda line: line.split()[1]):
+        for line in sorted(other, key=lambda line: _as_read(line.split()[1])):
             sections[2 if line.split()[1] in local else 1].append(line)
         for module, line in froms.items():
             sections[0 if module in STANDARD else 2 if module in local else 1].append(line)
@@ -108,10 +147,22 @@ class Imports:
 def _from(module: str, names: set[str]) -> str:
     """A line of names, constants before classes before functions."""
     ordered = sorted(
-        names, key=lambda name: (0 if name.isupper() and len(name) > 1 else 1 if name[0].isupper() else 2, name)
+        names,
+        key=lambda name: (0 if name.isupper() and len(name) > 1 else 1 if name[0].isupper() else 2, *_as_read(name)),
     )
     flat = f"from {module} import {', '.join(ordered)}"
     return lay(call("", *ordered), before=f"from {module} import ") if len(flat) > WIDTH else flat
+
+
+def _as_read(name: str) -> tuple[list[str | int], str]:
+    """Sorts names as isort does: large letters do not count at first, and 2 comes before 10."""
+    parts: list[str | int] = [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name.lower())]
+    return parts, name
+
+
+def names_in(code: str) -> set[str]:
+    """The variables, functions and modules that lines of Python speak of; what stands in strings does not count."""
+    return {node.id for node in ast.walk(ast.parse(textwrap.dedent(code))) if isinstance(node, ast.Name)}
 
 
 def check_apart(plugin: Plugin, key: Key) -> None:
@@ -193,4 +244,4 @@ def _at_import(body: list[ast.stmt]) -> Iterator[ast.stmt]:
             yield from _at_import(node.body)
 
 
-__all__ = ["Imports", "check_apart"]
+__all__ = ["IMPORTABLE", "PACKAGES", "Imports", "check_apart", "names_in"]

@@ -6,15 +6,20 @@ comma: ruff leaves that as it is, whatever line length it is told, as long as th
 
 from __future__ import annotations
 
+import ast
 import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import date, time
+from keyword import iskeyword
 from typing import Any
 
 WIDTH = 88
 """What ruff and Black allow a line by default."""
 STEP = 4
+UTC = "datetime.timezone(datetime.timedelta(0))"
+"""For Python 3.11 ruff asks for ``datetime.UTC``, which Python 3.10 does not have."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +40,12 @@ class Call:
 Expression = str | Call
 
 
-def call(function: str, *given: Expression, **keywords: Expression) -> Call:
-    """``function(given, name=keyword)``."""
-    return Call(f"{function}(", (*(("", one) for one in given), *((f"{name}=", one) for name, one in keywords.items())))
+def call(function: str, /, *given: Expression, **keywords: Expression) -> Call:
+    """``function(given, name=keyword)``; keywords that are no names of Python come as ``**{"a-b": keyword}``."""
+    plain = {name: one for name, one in keywords.items() if name.isidentifier() and not iskeyword(name)}
+    other = tuple((f"{text(name)}: ", one) for name, one in keywords.items() if name not in plain)
+    items = [*(("", one) for one in given), *((f"{name}=", one) for name, one in plain.items())]
+    return Call(f"{function}(", (*items, *([("**", Call("{", other, "}"))] if other else [])))
 
 
 def listed(items: Iterable[Expression]) -> Call:
@@ -56,7 +64,17 @@ def literal(value: Any) -> Expression:
         return text(value)
     if isinstance(value, float) and not math.isfinite(value):
         return "math.nan" if math.isnan(value) else "math.inf" if value > 0 else "-math.inf"
+    if isinstance(value, (date, time)):
+        return _called(ast.parse(repr(value), mode="eval").body)
     return repr(value).replace("e+", "e")
+
+
+def _called(node: ast.expr) -> Expression:
+    """The calls of an expression, so that they can be broken."""
+    if not isinstance(node, ast.Call):
+        return ast.unparse(node).replace("datetime.timezone.utc", UTC)
+    keywords = {str(keyword.arg): _called(keyword.value) for keyword in node.keywords}
+    return call(ast.unparse(node.func), *map(_called, node.args), **keywords)
 
 
 def text(value: str) -> str:
@@ -68,19 +86,24 @@ def text(value: str) -> str:
     return quote + f"\\{quote}".join(piece if quote == "'" else piece.replace("\\'", "'") for piece in pieces) + quote
 
 
-def lay(expression: Expression, column: int = 0, before: str = "", after: str = "") -> str:
+def lay(
+    expression: Expression, column: int = 0, before: str = "", after: str = "", *, margin: int | None = None
+) -> str:
     """An expression between what stands before and after it, broken into lines where it would reach beyond ``WIDTH``.
 
     Args:
-        column: Where ``before`` begins; further lines stand there, or a step to the right.
+        column: Where ``before`` begins.
+        margin: Where further lines stand, or a step to the right of it: there too, unless it is said. It is 0 in a block that is
+            moved to the right as a whole.
     """
     flat = f"{before}{expression}{after}"
     if isinstance(expression, str) or column + len(flat) <= WIDTH or not expression.items:
         return flat
-    inside = column + STEP
+    margin = column if margin is None else margin
+    inside = " " * (margin + STEP)
     lines = [f"{before}{expression.opening}"]
-    lines += [" " * inside + lay(item, inside, name, ",") for name, item in expression.items]
-    return "\n".join([*lines, f"{' ' * column}{expression.closing}{after}"])
+    lines += [inside + lay(item, column + STEP, name, ",", margin=margin + STEP) for name, item in expression.items]
+    return "\n".join([*lines, f"{' ' * margin}{expression.closing}{after}"])
 
 
 def define(name: str, parameters: Mapping[str, str], returns: str) -> str:

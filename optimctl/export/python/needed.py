@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, TypeVar
+
+from optimctl.optim.multi import by_name
+
+if TYPE_CHECKING:
+    from optimctl.assemble import Assembly
+    from optimctl.optim.wrapper import OptimWrapper
+
+T = TypeVar("T")
+LACKS = "a script was made from an assembly that lacks a part; assemble the job with for_run=True"
 
 
-def needed(part: Any) -> Any:
+def needed(part: T | None) -> T:
     """A part that ``assemble(for_run=True)`` has made sure of."""
     if part is None:
-        raise TypeError("a script was made from an assembly that lacks a part; assemble the job with for_run=True")
+        raise TypeError(LACKS)
     return part
 
 
-__all__ = ["needed"]
+def wrappers_of(assembly: Assembly) -> dict[str, OptimWrapper]:
+    """The wrappers of a run by name; a single one is called ``default``."""
+    if assembly.wrapper is None:
+        raise TypeError(LACKS)
+    return by_name(assembly.wrapper)
+
+
+__all__ = ["needed", "wrappers_of"]

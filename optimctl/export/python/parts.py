@@ -107,7 +107,11 @@ class Data:
 
     name: str
     """Of its variable."""
-    lines: tuple[str, ...]
+    before: tuple[str, ...]
+    """Lines that stand before it is made."""
+    expression: Expression
+    after: tuple[str, ...]
+    """Lines that finish it."""
     functions: tuple[str, ...]
     batch: str
     """What a batch is: ``pair`` of tensors, ``tensors`` in a list, or ``any``."""
@@ -116,7 +120,7 @@ class Data:
     reseeds: bool
     """Whether its order, or its workers' random numbers, are a function of seed and pass."""
     set_epoch: tuple[str, ...]
-    """What is told the number of each pass."""
+    """The parts of it that are told the number of each pass: ``sampler``, ``dataset``."""
     pins_memory: bool
 
 
@@ -129,19 +133,29 @@ def data_of(assembly: Assembly, section: str, loader: DataLoader[Any], imports: 
     part = part_of("datasets", (section, "dataset"), source, imports)
     ready = _ready(source, section, bool(options))
     if ready is not None:
-        lines = _ready_lines(name, part, ready)
+        before: tuple[str, ...] = ()
+        expression, after = part.expression, tuple(_given_generator(name, ready))
         batch, plain = "any", False
     else:
-        lines = _loader_lines(name, part, loader, options)
+        (before, expression), after = _loader(name, part, loader, options), ()
         batch, plain = _batch_of(loader, (section, "dataset"), source)
     told = [
-        f"{name}.{attribute}"
+        attribute
         for attribute in ("sampler", "batch_sampler", "dataset")
         if callable(getattr(getattr(loader, attribute), "set_epoch", None))
     ]
     is_random = bool(options.get("shuffle")) or bool(options.get("num_workers")) or batch == "any"
     return Data(
-        name, tuple(lines), part.functions, batch, plain, is_random, tuple(told), bool(options.get("pin_memory"))
+        name=name,
+        before=before,
+        expression=expression,
+        after=after,
+        functions=part.functions,
+        batch=batch,
+        has_plain_targets=plain,
+        reseeds=is_random,
+        set_epoch=tuple(told),
+        pins_memory=bool(options.get("pin_memory")),
     )
 
 
@@ -156,23 +170,24 @@ def _ready(table: Mapping[str, Any], section: str, has_options: bool) -> DataLoa
     return found if isinstance(found, DataLoader) else None
 
 
-def _ready_lines(name: str, part: Part, loader: DataLoader[Any]) -> Iterator[str]:
-    yield lay(part.expression, 4, f"{name} = ")
+def _given_generator(name: str, loader: DataLoader[Any]) -> Iterator[str]:
+    """A loader that was ready gets a generator where it has none."""
     if loader.generator is None:
         yield f"{name}.generator = torch.Generator()"
         if getattr(loader.sampler, "generator", loader) is None:
             yield f"{name}.sampler.generator = {name}.generator"
 
 
-def _loader_lines(name: str, part: Part, loader: DataLoader[Any], options: Mapping[str, Any]) -> Iterator[str]:
+def _loader(
+    name: str, part: Part, loader: DataLoader[Any], options: Mapping[str, Any]
+) -> tuple[tuple[str, ...], Expression]:
+    """What makes a loader, after the lines that make its data where these bring parts of it."""
     own = [one for one in OWN_PARTS if getattr(loader.dataset, one, None) is not None]
-    dataset: Expression = part.expression
-    if own:
-        dataset = name.replace("loader", "data")
-        yield lay(part.expression, 4, f"{dataset} = ")
+    dataset = name.replace("loader", "data") if own else part.expression
+    before = (lay(part.expression, 4, f"{dataset} = "),) if own else ()
     given: dict[str, Expression] = {option: literal(value) for option, value in options.items()}
     given |= {one: f"{dataset}.{one}" for one in own}
-    yield lay(call("DataLoader", dataset, **given, generator="torch.Generator()"), 4, f"{name} = ")
+    return before, call("DataLoader", dataset, **given, generator="torch.Generator()")
 
 
 def _batch_of(loader: DataLoader[Any], key: Key, table: Mapping[str, Any]) -> tuple[str, bool]:
@@ -230,7 +245,10 @@ def _holders(path: str) -> list[str]:
 def _refuse_own(loaded: LoadedPlugin, key: Key) -> None:
     """Refuse what comes from optimctl itself and is not written out."""
     if loaded.plugin.distribution == OWN:
-        message = f"cannot be exported: {loaded.plugin.name} is optimctl's own, and there is no plain form of it"
+        message = (
+            f"cannot be exported: {loaded.plugin.name} is optimctl's own, and there is no plain form of it; "
+            "take one of a package, or of your own project"
+        )
         raise JobError.single((*key, "type"), message, "not-exportable")
 
 

@@ -14,12 +14,12 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from optimctl.errors import JobError
-from optimctl.export.python.curves import COUNTS, Act, Place, name_of, write
+from optimctl.export.python.curves import COUNTS, Act, Place, drawn, name_of, write
 from optimctl.export.python.foreign import torch_lines, write_foreign
 from optimctl.export.python.imports import Imports
-from optimctl.export.python.layout import Call, call, define, indented, lay, listed, words
+from optimctl.export.python.layout import STEP, WIDTH, Call, call, define, indented, lay, listed, words
 from optimctl.schedule.curves import ReduceOnPlateau
-from optimctl.schedule.place import Placed, RunLength
+from optimctl.schedule.place import Placed, RunLength, read_schedules
 from optimctl.schedule.trajectory import Affine, Clock, trajectory
 
 if TYPE_CHECKING:
@@ -39,20 +39,34 @@ class Factors:
     """A function of the script that gives a list, an entry for each step of ``axis``."""
 
     name: str
-    text: str
+    doc: str
+    body: str
+    """At the margin."""
     parameters: tuple[str, ...]
-    """Of ``LENGTHS``, and the option's own name where the schedules name absolute values."""
+    """Of ``LENGTHS``, and ``Scheduled.base`` where the schedules name absolute values."""
     axis: str
     """What the entries count: ``iteration``, or ``epoch`` where nothing changes inside of one."""
     is_affine: bool
     """Whether an entry is a pair, of what a group's own value is multiplied by and what is added; else it is the first alone."""
     names: Mapping[str, Any] = field(default_factory=dict)
     """What it calls, by its names in the script."""
+    is_table: bool = False
+    """Whether it is the values themselves."""
+    fits: frozenset[str] = frozenset({"shorter", "longer"})
+    """For which runs, other than the job's, it gives the values that the job would have."""
 
     def renamed(self, owner: str) -> Factors:
         """The same function, with the name of an optimizer in its own."""
         name = self.name.replace("schedule_", f"schedule_{owner}_", 1)
-        return replace(self, name=name, text=self.text.replace(f"def {self.name}(", f"def {name}("))
+        return replace(self, name=name)
+
+    @property
+    def text(self) -> str:
+        """The function."""
+        kinds = {name: "int" if name in LENGTHS else "float" for name in self.parameters}
+        head = define(self.name, kinds, f"list[{'tuple[float, float]' if self.is_affine else 'float'}]")
+        space = "\n" if self.body.startswith("def ") else ""
+        return f'{head}\n    """{self.doc}"""\n{space}{indented(self.body)}'
 
     def call(self, **others: str) -> Call:
         """The call, with the names that the script has for the lengths."""
@@ -73,6 +87,19 @@ class Scheduled:
     bases: Sequence[float]
     run: RunLength
     key: Key
+
+    @property
+    def base(self) -> str:
+        """The variable that has ``reference``."""
+        return self.slot.option if self.slot.index is None else f"{self.slot.option}_{self.slot.index}"
+
+    def during(self, run: RunLength) -> Scheduled:
+        """The same in another run.
+
+        Raises:
+            JobError: They have no place in it.
+        """
+        return replace(self, schedules=read_schedules([dict(table) for table in self.tables], run), run=run)
 
     @property
     def moving(self) -> list[tuple[Placed, Mapping[str, Any]]]:
@@ -99,9 +126,10 @@ def factors_of(scheduled: Scheduled, imports: Imports) -> Factors | None:
         trial = copy.deepcopy(imports)
         factors = way(scheduled, trial)
         if factors is not None and agrees(factors, scheduled):
-            imports.plugins |= trial.plugins
-            return factors
-    return _table(scheduled)
+            imports.take_over(trial)
+            return replace(factors, fits=_fits(factors, scheduled))
+    table = _table(scheduled)
+    return replace(table, fits=_fits(table, scheduled))
 
 
 def _written(scheduled: Scheduled, imports: Imports) -> Factors | None:
@@ -110,7 +138,7 @@ def _written(scheduled: Scheduled, imports: Imports) -> Factors | None:
     found: list[tuple[Place, Act]] = []
     names: dict[str, Any] = {}
     for placed, table in scheduled.moving:
-        place = Place(placed, table, scheduled.run, _free(name_of(placed), taken))
+        place = Place(placed, table, scheduled.run, _free(name_of(placed), taken), scheduled.base)
         act = write(placed.schedule, place)
         if act is None:
             foreign = write_foreign(place, scheduled.reference, imports)
@@ -127,15 +155,15 @@ def _by_torch(scheduled: Scheduled, imports: Imports) -> Factors | None:
     if len(scheduled.moving) > 1:
         return None
     ((placed, table),) = scheduled.moving
-    found = torch_lines(Place(placed, table, scheduled.run, name_of(placed)), imports)
+    found = torch_lines(Place(placed, table, scheduled.run, name_of(placed), scheduled.base), imports)
     if found is None:
         return None
     lines, names = found
-    used = [name for name in (*LENGTHS, placed.option) if re.search(rf"\b{name}\b", "\n".join(lines))]
-    kinds = {name: "int" if name in LENGTHS else "float" for name in used}
-    doc = f'"""What {placed.name} multiplies a group\'s own {words(str(scheduled.slot))} by, {placed.unit} by {placed.unit}."""'
-    text = "\n".join([define(scheduled.name, kinds, "list[float]"), *(f"    {line}" for line in (doc, *lines))])
-    return Factors(scheduled.name, text, tuple(used), placed.unit, False, names)
+    used = [name for name in (*LENGTHS, scheduled.base) if re.search(rf"\b{name}\b", "\n".join(lines))]
+    doc = (
+        f"What {placed.name} multiplies a group's own {words(str(scheduled.slot))} by, {placed.unit} by {placed.unit}."
+    )
+    return Factors(scheduled.name, doc, "\n".join(lines), tuple(used), placed.unit, False, names)
 
 
 def _free(name: str, taken: list[str]) -> str:
@@ -159,14 +187,9 @@ class _Writer:
 
     def write(self) -> Factors:
         body = "\n".join(self._lines())
-        named = [*LENGTHS, self.scheduled.slot.option]
+        named = [*LENGTHS, self.scheduled.base]
         used = [name for name in named if re.search(rf"\b{name}\b", body)]
-        kinds = {name: "int" if name in LENGTHS else "float" for name in used}
-        entry = "tuple[float, float]" if self.has_shift else "float"
-        head = define(self.scheduled.name, kinds, f"list[{entry}]")
-        space = "\n" if body.startswith("def ") else ""
-        text = f'{head}\n    """{self._doc()}"""\n{space}{indented(body)}'
-        return Factors(self.scheduled.name, text, tuple(used), self.axis, self.has_shift)
+        return Factors(self.scheduled.name, self._doc(), body, tuple(used), self.axis, self.has_shift)
 
     def _doc(self) -> str:
         what = words(str(self.scheduled.slot))
@@ -191,6 +214,7 @@ class _Writer:
         if self.is_alone and act.value and _is_always(place, act):
             yield f"return [{act.value} for {self.axis} in range({COUNTS[self.axis]})]"
             return
+        yield "# Step by step, as the run has it: a closed form would differ in the last bit."
         factors = "values" if self.has_shift else "factors"
         changes = list(self._changes())
         index = self.axis if re.search(rf"\b{self.axis}\b", "\n".join(changes)) else "_"
@@ -223,22 +247,17 @@ class _Writer:
 
     def _composed(self) -> Iterator[str]:
         """The change of all schedules together."""
-        simple = self._simple()
-        if simple:
-            yield f"change = {simple}"
+        place, act = self.found[0]
+        if self.is_alone and act.ratio and _is_always(place, act):
+            yield f"change = {act.ratio}"
+            yield from ([f"more = (1.0 - change) * {act.floor_share!r}"] if self.has_more else [])
+            yield from ([f"shift = (1.0 - change) * {act.floor!r}"] if self.has_shift else [])
             return
         names = ["change", *(["more"] if self.has_more else []), *(["shift"] if self.has_shift else [])]
         start = ["1.0", *["0.0"] * (len(names) - 1)]
         yield f"{', '.join(names)} = {', '.join(start)}"
         for place, act in self.found:
             yield from self._change(place, act)
-
-    def _simple(self) -> str:
-        """The only change, where it is made at every step."""
-        if not self.is_alone or self.has_more or self.has_shift:
-            return ""
-        place, act = self.found[0]
-        return act.ratio if _is_always(place, act) else ""
 
     def _change(self, place: Place, act: Act) -> Iterator[str]:
         begins = act.value or act.sets or act.start
@@ -280,12 +299,10 @@ class _Writer:
         if not self.has_more and not self.has_shift:
             yield f"change *= {ratio}"
             return
-        yield f"ratio = {ratio}"
-        yield "change *= ratio"
-        if self.has_more:
-            yield "more = more * ratio" + (f" + (1.0 - ratio) * {share!r}" if share else "")
-        if self.has_shift:
-            yield "shift = shift * ratio" + (f" + (1.0 - ratio) * {floor!r}" if floor else "")
+        for line in drawn(ratio, floor, share):
+            is_there = {"more": self.has_more, "shift": self.has_shift}.get(line.partition(" ")[0], True)
+            if is_there:
+                yield line
 
     def _next(self) -> str:
         more = " + more" if self.has_more else ""
@@ -344,13 +361,33 @@ def agrees(factors: Factors, scheduled: Scheduled) -> bool:
     wanted = scheduled.values()
     try:
         entries = run_function(factors, scheduled)
-    except ArithmeticError:  # a share of a learning rate of 0
+    except (ArithmeticError, IndexError):  # a share of a learning rate of 0; behind the end of a table
+        return False
+    if len(entries) < -(-len(wanted.scale) // _iterations(factors.axis, scheduled.run)):
         return False
     pairs = np.asarray(entries, dtype=np.float64).reshape(-1, 2 if factors.is_affine else 1)
     pairs = np.repeat(pairs, _iterations(factors.axis, scheduled.run), axis=0)[: len(wanted.scale)]
     found = Affine(pairs[:, 0], pairs[:, 1] if factors.is_affine else np.zeros(len(pairs)))
     bases = {scheduled.reference, *scheduled.bases}
     return all(_is_near(found.values(base), wanted.values(base)) for base in bases)
+
+
+def _fits(factors: Factors, scheduled: Scheduled) -> frozenset[str]:
+    """For which other runs the function agrees with what the job would have, too."""
+    run = scheduled.run
+    name, length = ("max_iters", run.max_iters) if run.max_iters is not None else ("max_epochs", run.max_epochs or 1)
+    others = {"shorter": {1, length // 2} - {0, length}, "longer": {2 * length + 1}}
+    return frozenset(
+        kind for kind, lengths in others.items() if all(_agrees_in(factors, scheduled, name, one) for one in lengths)
+    )
+
+
+def _agrees_in(factors: Factors, scheduled: Scheduled, name: str, length: int) -> bool:
+    try:
+        other = scheduled.during(replace(scheduled.run, **{name: length}))
+    except JobError:  # the job itself could not be so long
+        return True
+    return agrees(factors, other)
 
 
 def _is_near(found: Floats, wanted: Floats) -> bool:
@@ -365,7 +402,7 @@ def _iterations(axis: str, run: RunLength) -> int:
 
 
 def run_function(factors: Factors, scheduled: Scheduled) -> list[Any]:
-    """What the function returns for the job's run."""
+    """What the function returns for a run."""
     import math
 
     import numpy as np
@@ -378,7 +415,7 @@ def run_function(factors: Factors, scheduled: Scheduled) -> list[Any]:
         "epoch_length": run.epoch_length,
         "iterations": run.iterations,
         "updates": run.updates,
-        scheduled.slot.option: scheduled.reference,
+        scheduled.base: scheduled.reference,
     }
     found: list[Any] = namespace[factors.name](*(known[name] for name in factors.parameters))
     return found
@@ -386,24 +423,22 @@ def run_function(factors: Factors, scheduled: Scheduled) -> list[Any]:
 
 def _table(scheduled: Scheduled) -> Factors:
     """The values themselves, an entry a step."""
-    import numpy as np
-
     units = {placed.unit for placed, _ in scheduled.moving}
     axis = units.pop() if len(units) == 1 else "iteration"
     wanted, each = scheduled.values(), _iterations(axis, scheduled.run)
     scale, offset = wanted.scale[::each], wanted.offset[::each]
     if len(scale) > MOST_VALUES:
         raise _too_long(scheduled, len(scale))
-    size = abs(scheduled.reference or 1.0)
-    is_affine = bool(np.abs(offset).max() > EXACT * size) and {*scheduled.bases} != {scheduled.reference}
+    is_affine = bool(offset.any())
     entries = [f"({a!r}, {b!r})" for a, b in zip(scale.tolist(), offset.tolist(), strict=True)]
-    plain = [repr(a) for a in (scale + offset / (scheduled.reference or 1.0)).tolist()]
-    named = " and ".join(f"`{placed.name}`" for placed, _ in scheduled.moving)
+    plain = [repr(a) for a in scale.tolist()]
     what = "Factor and summand" if is_affine else "The factors"
-    doc = f"{what} of {named} for a group's own {words(str(scheduled.slot))}, {axis} by {axis}."
-    body = lay(listed(entries if is_affine else plain), 4, "return ")
-    head = define(scheduled.name, {}, f"list[{'tuple[float, float]' if is_affine else 'float'}]")
-    return Factors(scheduled.name, f'{head}\n    """{doc}"""\n    {body}', (), axis, is_affine)
+    named = " and ".join(f"`{placed.name}`" for placed, _ in scheduled.moving)
+    rest = f"for a group's own {words(str(scheduled.slot))}, {axis} by {axis}."
+    doc = f"{what} of {named} {rest}"
+    doc = doc if len(doc) + STEP + 6 <= WIDTH else f"{what} of its {len(scheduled.moving)} schedules {rest}"
+    body = lay(listed(entries if is_affine else plain), STEP, "return ", margin=0)
+    return Factors(scheduled.name, doc, body, (), axis, is_affine, is_table=True)
 
 
 def _too_long(scheduled: Scheduled, count: int) -> JobError:
@@ -419,7 +454,7 @@ def _too_long(scheduled: Scheduled, count: int) -> JobError:
 
 
 def _place(placed: Placed, scheduled: Scheduled) -> Place:
-    return Place(placed, {}, scheduled.run, name_of(placed))
+    return Place(placed, {}, scheduled.run, name_of(placed), scheduled.base)
 
 
 __all__ = ["Factors", "Scheduled", "agrees", "factors_of", "run_function"]

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from optimctl.errors import JobError
-from optimctl.export.python.layout import WIDTH, lay, text
+from optimctl.export.python.curves import Place
+from optimctl.export.python.layout import STEP, WIDTH, lay, literal, text
 from optimctl.export.python.schedules import Factors, Scheduled, factors_of
 from optimctl.optim.multi import DEFAULT_NAME
 from optimctl.schedule.curves import ReduceOnPlateau
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from optimctl.schedule.scheduler import Slot
 
 
+LONGEST = 50
+"""How long a value of a record may be."""
 ALL = "groups"
 """What the script calls the groups of several optimizers together."""
 
@@ -38,11 +41,14 @@ class Scheduling:
     each_iteration: list[str] = field(default_factory=list)
     observe: list[str] = field(default_factory=list)
     """After a validation."""
-    report: dict[str, tuple[str, str]] = field(default_factory=dict)
-    """Learning rates for the records, by their names there: what the job writes, and what it is multiplied by."""
+    report: dict[str, str] = field(default_factory=dict)
+    """What is scheduled, for the records, by its name there."""
+    before_report: list[str] = field(default_factory=list)
     plateaus: list[ReduceOnPlateau] = field(default_factory=list)
     uses_groups: bool = False
     """Whether the lines speak of ``groups``, all of several optimizers together."""
+    fits: frozenset[str] = frozenset({"shorter", "longer"})
+    """For which runs, other than the job's, they are right."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +61,10 @@ class _Moved:
     plateaus: Sequence[tuple[str, Placed]]
     """The schedules that wait for a metric, with the script's names of their counters."""
     factors: Factors | None
+    is_main: bool
+    """Whether the records tell of it, where optimizers of one wrapper start from different values."""
+    told_by: int | None
+    """The group of its optimizer that starts from what the job says, with no multiplier; None where there is none."""
     variable: str = ""
     groups: str = ""
     """What the script calls the groups in which it is moved."""
@@ -66,7 +76,7 @@ class _Moved:
             other.slot,
             other.variable,
         )
-        by_name = self.factors is not None and self.slot.option in self.factors.parameters
+        by_name = self.factors is not None and self.scheduled.base in self.factors.parameters
         return same and not by_name and not self.plateaus
 
     @property
@@ -84,7 +94,7 @@ class _Moved:
     @property
     def scale(self) -> str:
         """The key of a group under which stands what metrics have made of it."""
-        return self.initial.replace("initial_", "", 1) + "_scale"
+        return f"{self.label}_scale"
 
     @property
     def is_affine(self) -> bool:
@@ -110,25 +120,73 @@ class _Moved:
         """The list's entry after an epoch."""
         return self.entry().replace("epoch - 1", "epoch")
 
-    def value(self, base: str, entry: str, scale: str = "") -> str:
-        """The option of a group that started from ``base``."""
-        found = base
-        if self.factors is not None:
-            found = f"scale * {base} + offset" if self.is_affine else f"{base} * {entry}"
-        if not scale:
-            return found
-        return f"({found}) * {scale}" if "+" in found else f"{found} * {scale}"
+    @property
+    def label(self) -> str:
+        """The option, as a part of a variable's name."""
+        return self.initial.removeprefix("initial_")
 
-    def assign(self, value: str) -> list[str]:
-        """The lines that set it in a group."""
+    @property
+    def unpacked(self) -> str:
+        """The variables that hold an entry of the list."""
+        return "scale, offset" if self.is_affine else "factor"
+
+    def reported(self, before: list[str]) -> str:
+        """What a record says after an iteration; ``before`` takes the line that must stand before it.
+
+        Nothing where metrics have a part in it, and a multiplier in every group.
+        """
+        if (self.plateaus or self.is_affine) and self.told_by is not None:
+            index = "" if self.slot.index is None else f"[{self.slot.index}]"
+            return f'{self.written.name}.param_groups[{self.told_by}]["{self.slot.option}"]{index}'
+        if self.plateaus:
+            return ""
+        entry, variable = self.entry(" - 1"), self.variable.removesuffix("s")
+        if self.is_affine:
+            before.append(f"{variable} = {entry}")
+            return f"{variable}[0] * {self.reference} + {variable}[1]"
+        if len(entry) + len(self.reference) <= LONGEST:
+            return f"{self.reference} * {entry}"
+        before.append(f"{variable} = {entry}")
+        return f"{self.reference} * {variable}"
+
+    def table(self, placed: Placed) -> Mapping[str, Any]:
+        """What the job says of a schedule."""
+        return self.scheduled.tables[list(self.scheduled.schedules).index(placed)]
+
+    def assign(self, entry: str, column: int) -> Iterator[str]:
+        """The lines that set it in a group; they begin at a column."""
         option, index = self.slot.option, self.slot.index
         if index is None:
-            return [f'group["{option}"] = {value}']
+            yield from self.compute(f'group["{option}"]', entry, column)
+            return
         before, after = (f'*group["{option}"][{part}]' for part in (f":{index}", f"{index + 1}:"))
         if len(self.written.optimizer.param_groups[0][option]) == 2:
             before, after = ("", f'group["{option}"][1]') if index == 0 else (f'group["{option}"][0]', "")
-        entries = ", ".join(part for part in (before, "value", after) if part)
-        return [f"value = {value}", f'group["{option}"] = ({entries})']
+        yield from self.compute("value", entry, column)
+        yield f'group["{option}"] = ({", ".join(part for part in (before, "value", after) if part)})'
+
+    def compute(self, target: str, entry: str, column: int) -> Iterator[str]:
+        """The lines that give a variable the option of a group; they begin at a column."""
+        parts = [f'group["{self.initial}"]']
+        if self.is_affine:
+            factor, _, summand = entry.partition(", ")
+            parts = [f"{factor} * {parts[0]}", f"+ {summand}"]
+        elif self.factors is not None:
+            parts = [f"{parts[0]} * {entry}"]
+        parts += [f'* group["{self.scale}"]'] if self.plateaus else []
+        yield from _in_steps(target, parts, column, is_flat=not (self.plateaus and self.is_affine))
+
+
+def _in_steps(target: str, parts: Sequence[str], column: int, is_flat: bool) -> Iterator[str]:
+    """One assignment, or one for each part where that would be too long, or would need brackets."""
+    flat = f"{target} = {' '.join(parts)}"
+    if len(parts) == 1 or (is_flat and column + len(flat) <= WIDTH):
+        yield flat
+        return
+    *most, last = parts
+    yield from _in_steps("value", most, column, is_flat=True)
+    sign, _, other = last.partition(" ")
+    yield f"value {sign}= {other}" if target == "value" else f"{target} = value {last}"
 
 
 def schedule(assembly: Assembly, optimizers: Sequence[Written], imports: Imports) -> Scheduling:
@@ -140,14 +198,13 @@ def schedule(assembly: Assembly, optimizers: Sequence[Written], imports: Imports
     made = Scheduling()
     moved = list(_together(list(_named(list(_moved(assembly, optimizers, made, imports)), made)), optimizers))
     made.uses_groups = any(one.groups == ALL for one in moved)
-    for one in moved:
-        made.prepare += _preparing(one, made.prepare)
-    for by_epoch, lines in ((True, made.each_epoch), (False, made.each_iteration)):
-        ours = [one for one in moved if one.is_by_epoch == by_epoch]
-        lines += _setting(ours)
+    made.prepare = list(_preparing(moved))
+    made.fits = frozenset.intersection(made.fits, *(one.factors.fits for one in moved if one.factors))
+    for by_epoch, lines, column in ((True, made.each_epoch, 8), (False, made.each_iteration, 12)):
+        lines += _setting([one for one in moved if one.is_by_epoch == by_epoch], column)
     for one in moved:
         made.observe += _observing(one)
-    made.report = dict(_reported(moved, assembly))
+    _report(moved, assembly, made)
     return made
 
 
@@ -158,8 +215,8 @@ def _moved(assembly: Assembly, optimizers: Sequence[Written], made: Scheduling, 
         tables, key = _tables(assembly, written.wrapper_name)
         last = written.first_group + len(written.optimizer.param_groups)
         for track in part.tracks:
-            bases = [base for index, base in track.bases.items() if written.first_group <= index < last]
-            if not bases:
+            own = [index for index in track.bases if written.first_group <= index < last]
+            if not own:
                 continue
             scheduled = Scheduled(
                 _name(track.slot),
@@ -167,14 +224,15 @@ def _moved(assembly: Assembly, optimizers: Sequence[Written], made: Scheduling, 
                 track.schedules,
                 [_table(tables, placed) for placed in track.schedules],
                 track.reference,
-                bases,
+                [track.bases[index] for index in own],
                 part.length,
                 key,
             )
             _refuse_skipped(scheduled, assembly, written)
-            yield _Moved(
-                written, track.slot, scheduled, _plateaus(track.schedules, made), factors_of(scheduled, imports)
-            )
+            plateaus, factors = _plateaus(track.schedules, made), factors_of(scheduled, imports)
+            told_by = next((i - written.first_group for i in own if track.bases[i] == track.reference), None)
+            is_main = track.is_of(part.target.defaults)
+            yield _Moved(written, track.slot, scheduled, plateaus, factors, is_main, told_by)
 
 
 def _name(slot: Slot) -> str:
@@ -192,7 +250,7 @@ def _named(moved: Sequence[_Moved], made: Scheduling) -> Iterator[_Moved]:
         if factors.text not in made.functions:
             made.functions.append(factors.text)
         own = factors.name.removeprefix("schedule_") + ("_values" if factors.is_affine else "_factors")
-        if len(moved) > 1 and one.slot.option in factors.parameters:  # the lists differ though the function is one
+        if len(moved) > 1 and one.scheduled.base in factors.parameters:  # the lists differ though the function is one
             own = f"{one.written.name}_{own}".replace("optimizer_", "")
         yield replace(one, factors=factors, variable=own)
 
@@ -245,24 +303,26 @@ def _plateaus(schedules: Sequence[Placed], made: Scheduling) -> list[tuple[str, 
     return found
 
 
-def _preparing(one: _Moved, before: Sequence[str]) -> Iterator[str]:
+def _preparing(moved: Sequence[_Moved]) -> Iterator[str]:
     """The lists of factors, the counters, and where each group starts."""
+    yield from dict.fromkeys(line for one in moved for line in _lists(one))
+    for groups in dict.fromkeys(one.groups for one in moved):
+        yield f"for group in {groups}:"
+        for one in (one for one in moved if one.groups == groups):
+            index = "" if one.slot.index is None else f"[{one.slot.index}]"
+            yield f'    group["{one.initial}"] = group["{one.slot.option}"]{index}'
+            if one.plateaus:
+                yield f'    group["{one.scale}"] = 1.0'
+
+
+def _lists(one: _Moved) -> Iterator[str]:
     if one.factors is not None:
         counts = one.scheduled.run.accumulative_counts
         updates = "iterations" if counts == 1 else f"math.ceil(iterations / {counts})"
-        made = one.factors.call(**{one.slot.option: one.reference, "updates": updates})
-        line = lay(made, 4, f"{one.variable} = ")
-        if line not in before:
-            yield line
+        yield lay(one.factors.call(**{one.scheduled.base: one.reference, "updates": updates}), 4, f"{one.variable} = ")
     for name, placed in one.plateaus:
-        plateau = placed.schedule
-        if isinstance(plateau, ReduceOnPlateau):
+        if isinstance(placed.schedule, ReduceOnPlateau):
             yield f"{name} = {name.title().replace('_', '')}()"
-    yield f"for group in {one.groups}:"
-    index = "" if one.slot.index is None else f"[{one.slot.index}]"
-    yield f'    group["{one.initial}"] = group["{one.slot.option}"]{index}'
-    if one.plateaus:
-        yield f'    group["{one.scale}"] = 1.0'
 
 
 def plateau_context(plateau: ReduceOnPlateau, number: int) -> dict[str, Any]:
@@ -284,32 +344,34 @@ def plateau_context(plateau: ReduceOnPlateau, number: int) -> dict[str, Any]:
     }
 
 
-def _setting(moved: Sequence[_Moved]) -> Iterator[str]:
-    """The lines that set options in all groups, optimizer by optimizer."""
+def _setting(moved: Sequence[_Moved], column: int) -> Iterator[str]:
+    """The lines that set options in all groups, optimizer by optimizer; they begin at a column."""
     for groups in dict.fromkeys(one.groups for one in moved):
         ours = [one for one in moved if one.groups == groups]
-        short = [one for one in ours if not one.is_affine and _is_short(_lines(one, one.entry()))]
-        if short:
+        together = [one for one in ours if _fits_inline(one, column + STEP)]
+        if together:
             yield f"for group in {groups}:"
-            yield from (f"    {line}" for one in short for line in _lines(one, one.entry()))
-        for one in (one for one in ours if one not in short):
-            yield f"{'scale, offset' if one.is_affine else 'factor'} = {one.entry()}"
+            yield from (f"    {line}" for one in together for line in _lines(one, one.entry(), column + STEP))
+        for one in (one for one in ours if one not in together):
+            yield f"{one.unpacked} = {one.entry()}"
             yield f"for group in {groups}:"
-            yield from (f"    {line}" for line in _lines(one, "factor"))
+            yield from (f"    {line}" for line in _lines(one, one.unpacked, column + STEP))
 
 
-def _is_short(lines: Sequence[str]) -> bool:
-    """Whether they fit where the loop over the groups is."""
-    return all(len(line) + 16 <= WIDTH for line in lines)
+def _fits_inline(one: _Moved, column: int) -> bool:
+    """Whether the list's entry may stand where the option is set."""
+    if one.factors is None:
+        return True
+    return not one.is_affine and all(column + len(line) <= WIDTH for line in one.assign(one.entry(), column))
 
 
-def _lines(one: _Moved, entry: str) -> list[str]:
+def _lines(one: _Moved, entry: str, column: int) -> Iterator[str]:
     """What sets the option of a group."""
-    scale = f'group["{one.scale}"]' if one.plateaus else ""
-    lines = one.assign(one.value(f'group["{one.initial}"]', entry, scale))
-    if one.is_affine and 0.0 in one.scheduled.bases:
-        return [f'if group["{one.initial}"]:', *(f"    {line}" for line in lines)]
-    return lines
+    if not (one.is_affine and 0.0 in one.scheduled.bases):
+        yield from one.assign(entry, column)
+        return
+    yield f'if group["{one.initial}"]:'
+    yield from (f"    {line}" for line in one.assign(entry, column + STEP))
 
 
 def _observing(one: _Moved) -> Iterator[str]:
@@ -318,32 +380,42 @@ def _observing(one: _Moved) -> Iterator[str]:
         plateau = placed.schedule
         if not isinstance(plateau, ReduceOnPlateau):
             continue
-        when = [f"epoch >= {placed.begin}"] if placed.begin else []
-        total = one.scheduled.run.epochs
-        when += [f"epoch < {placed.end}"] if placed.end is not None and placed.end != total else ["epoch < epochs"]
-        yield f"if {' and '.join(when)} and {name}.has_come(metrics[{text(plateau.monitor)}]):"
-        entry = "factor"
+        yield from _when(one, name, placed, plateau)
         if one.factors is not None:
-            yield f"    {'scale, offset' if one.is_affine else entry} = {one.next_entry()}"
+            yield f"    {one.unpacked} = {one.next_entry()}"
         yield f"    for group in {one.groups}:"
-        yield f"        value = {one.value(_in_group(one.initial), entry, _in_group(one.scale))}"
-        yield f"        lower = max(value * {plateau.factor!r}, {plateau.min_value!r})"
-        yield f"        if value - lower > {plateau.eps!r}:"
-        yield f"            {_in_group(one.scale)} *= lower / value"
+        yield from (f"        {line}" for line in one.compute("value", one.unpacked, 16))
+        yield f"        lower = max(value * {literal(plateau.factor)}, {literal(plateau.min_value)})"
+        yield f"        if value - lower > {literal(plateau.eps)}:"
+        yield f'            group["{one.scale}"] *= lower / value'
 
 
-def _in_group(key: str) -> str:
-    return f'group["{key}"]'
+def _when(one: _Moved, name: str, placed: Placed, plateau: ReduceOnPlateau) -> Iterator[str]:
+    """The condition under which a metric is looked at and has stopped getting better."""
+    place = Place(placed, one.table(placed), one.scheduled.run, name, one.scheduled.base)
+    end = place.inline("end", placed.end or 0) if place.end else "epochs"
+    parts = [f"epoch >= {place.inline('begin', placed.begin)}"] if placed.begin else []
+    in_range = " and ".join([*parts, f"epoch < {end}"])
+    has_come = f"{name}.has_come(metrics[{text(plateau.monitor)}])"
+    if len(f"if {in_range} and {has_come}:") + 8 <= WIDTH:
+        yield f"if {in_range} and {has_come}:"
+    else:
+        yield f"in_range = {in_range}"
+        yield f"if in_range and {has_come}:"
 
 
-def _reported(moved: Sequence[_Moved], assembly: Assembly) -> Iterator[tuple[str, tuple[str, str]]]:
-    """What a record says of a schedule: the job's own value, before multipliers."""
+def _report(moved: Sequence[_Moved], assembly: Assembly, made: Scheduling) -> None:
+    """What a record says of the schedules: the job's own values, before multipliers."""
     several = len(assembly.schedules.parts) > 1 if assembly.schedules is not None else False
+    told: dict[str, _Moved] = {}
     for one in moved:
-        if one.factors is None or one.is_affine or one.plateaus:
-            continue
         option = one.scheduled.schedules[0].option
-        yield (f"{one.written.wrapper_name}.{option}" if several else option), (one.reference, one.entry(" - 1"))
+        name = f"{one.written.wrapper_name}.{option}" if several else option
+        if name not in told or one.is_main:
+            told[name] = one
+    for name, one in told.items():
+        value = one.reported(made.before_report)
+        made.report |= {name: value} if value else {}
 
 
 __all__ = ["Scheduling", "plateau_context", "schedule"]

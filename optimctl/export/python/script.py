@@ -6,6 +6,7 @@ depends on the job. The functions of models, data, groups and schedules come fro
 
 from __future__ import annotations
 
+import builtins
 import functools
 import re
 import textwrap
@@ -14,35 +15,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jinja2
-import torch
+from importlib_metadata import PackageNotFoundError, version
 
 import optimctl
+from optimctl.data import SEEDS_APART
+from optimctl.export.python.clashes import clashes
 from optimctl.export.python.collect import Collected, collect
+from optimctl.export.python.freezing import freezing
+from optimctl.export.python.imports import IMPORTABLE, PACKAGES, names_in
 from optimctl.export.python.layout import WIDTH, Call, Expression, call, define, lay, literal, text, tidy
 from optimctl.export.python.needed import needed
-from optimctl.export.python.optimizers import Written, freezing
 from optimctl.export.python.parts import Data, functions_of, weights_lines
 from optimctl.export.python.scheduling import plateau_context
-from optimctl.export.python.stepping import loss_function
+from optimctl.export.python.stepping import loss_function, loss_parameters, loss_value
+from optimctl.export.python.tasks import BEFORE
 from optimctl.plugins import PROJECT
 from optimctl.train.run import default_work_dir
+from optimctl.train.task import metric_rule
 
 if TYPE_CHECKING:
     from optimctl.assemble import Assembly
-
-RESERVED = frozenset(
-    re.findall(
-        r"\w+",
-        """
-        args argparse batch batches best by_name compiled criterion csv detached device epoch epochs evaluate file freeze functools
-        generator iteration iterations itertools layer_of losses losses_of loss_of main make_groups make_loaders make_model
-        make_optimizer make_points math means metrics model nn np optimizer optimizer_of parameters_of parser passes pick_device
-        random report samples_in save saved scaler state steppers task to_device torch train update values wandb window
-        Any Averages Callable DataLoader Iterator Path Plateau Stepper SummaryWriter Tensor TensorDataset LOG_EVERY WINDOW
-        """,
-    )
-)
-"""Names that a plugin cannot have in a script."""
 
 
 def write_script(assembly: Assembly) -> str:
@@ -51,7 +43,15 @@ def write_script(assembly: Assembly) -> str:
     Raises:
         JobError: All that cannot be exported, with its places.
     """
-    return _Script(collect(assembly, RESERVED)).text()
+    taken = IMPORTABLE.union(dir(builtins))
+    while True:
+        collected = collect(assembly, taken)
+        script = _Script(collected)
+        own = script.own_lines()
+        more = clashes(own, collected.imports.bound, {one.name: one.planned.maker for one in collected.optimizers})
+        if not more:
+            return script.text(own)
+        taken |= more  # it ends: what is called otherwise for this is not called so again
 
 
 class _Script:
@@ -65,38 +65,43 @@ class _Script:
 
     # --- the whole
 
-    def text(self) -> str:
-        """The script, formatted."""
-        body = "\n\n\n".join(self._body())
-        arguments = list(self._arguments())
-        context = {
-            **self._constants(),
-            "title": f"Train `{_plain(self.job.name)}` with plain PyTorch.",
-            "about": textwrap.fill(_plain(self._about()), WIDTH, break_long_words=False),
-            "body": body,
-            "arguments": arguments,
-            "description": f"Train {_plain(self.job.name)}.",
-        }
-        rest = _piece("script", **context, imports="")
-        return tidy(_piece("script", **context, imports=self.imports.lines(rest)))
+    def own_lines(self) -> str:
+        """All but the docstring and the import statements."""
+        return _piece(
+            "script",
+            name=_plain(self.job.name),
+            window=self.stepping.window,
+            log_every=self.job.log.interval,
+            body="\n\n\n".join(self._body()),
+            arguments=list(self._arguments()),
+            refused=self._refused(),
+        )
 
-    def _about(self) -> str:
+    def text(self, own_lines: str) -> str:
+        """The script, formatted."""
+        about = textwrap.fill(_plain(self._about(own_lines)), WIDTH, break_long_words=False, break_on_hyphens=False)
+        doc = f'"""Train `{_plain(self.job.name)}` with plain PyTorch.\n\n{about}\n"""'
+        return tidy("\n\n".join([doc, self.imports.lines(own_lines), own_lines]))
+
+    def _about(self, own_lines: str) -> str:
         """Where the script comes from, and what it needs."""
         source = f"the job {self.job.file.name}" if self.job.file else "a job made in Python"
         options = f" with {' '.join(self.job.overrides)}" if self.job.overrides else ""
-        needs = {f"torch {torch.__version__.partition('+')[0]}": None}
-        for plugin in self.imports.plugins.values():
-            local = plugin.distribution == PROJECT
-            needs["the modules of its project" if local else f"{plugin.distribution} {plugin.version}"] = None
-        *most, last = needs
+        *most, last = dict.fromkeys(self._needs(own_lines))
         listed = f"{', '.join(most)} and {last}" if most else last
         return (
             f"Exported by optimctl {optimctl.__version__} from {source}{options}; it gives the losses and the weights of `optimctl run`, "
             f"without optimctl. It needs {listed}."
         )
 
-    def _constants(self) -> dict[str, Any]:
-        return {"window": self.stepping.window, "log_every": self.job.log.interval}
+    def _needs(self, own_lines: str) -> Iterator[str]:
+        """The distributions that the script needs, with the versions that are installed here."""
+        used = names_in(own_lines)
+        for name in ["torch", *(package for name, package in PACKAGES.items() if name in used)]:
+            yield _with_version(name)
+        for plugin in self.imports.plugins.values():
+            is_local = plugin.distribution == PROJECT
+            yield "the modules of its project" if is_local else f"{plugin.distribution} {plugin.version}"
 
     def _body(self) -> Iterator[str]:
         """The functions, each before it is used."""
@@ -106,18 +111,24 @@ class _Script:
         freeze = freezing(self.assembly, self.frozen)
         if freeze:
             yield freeze
-        for written in self.optimizers:
-            yield from written.functions
-        if len(self.optimizers) == 1:
-            yield self._make_optimizer(self.optimizers[0])
+        yield from self._optimizer_functions()
         yield from self.scheduling.functions
         yield from self._task_pieces()
         yield from self._helper_pieces()
         if self.val is not None:
             yield _piece("evaluate", **self._evaluation())
+        if self.hooks.trackers.adds_columns:
+            yield _piece("add_row")
         yield _piece("report", **self._reporting())
         yield _piece("save", **self._saving())
-        yield _piece("train", **self._training())
+        yield self._train()
+
+    def _optimizer_functions(self) -> Iterator[str]:
+        """What makes the optimizers, and before each what it calls; what several call is there once."""
+        lines: list[str] = []
+        for written in self.optimizers:
+            lines += [*written.functions, written.maker(written.name in self.stepping.starts_momentum)]
+        yield from dict.fromkeys(lines)
 
     def _device_pieces(self) -> Iterator[str]:
         if self.job.job.device == "auto":
@@ -138,33 +149,64 @@ class _Script:
                 yield _piece("means")
 
     def _helper_pieces(self) -> Iterator[str]:
-        stepping = self.stepping
         if self.is_endless:
-            yield _piece("passes", train=self.train)
+            yield _piece("passes", train=self.train, pass_seed=_pass_seed("seed", "number"))
         for number, plateau in enumerate(self.scheduling.plateaus, 1):
             yield _piece("plateau", **plateau_context(plateau, number))
         if self.hooks.averages is not None:
             yield _piece("averages", ema=self.hooks.averages)
-        if stepping.steppers is not None:
-            options = {name for one in stepping.steppers.values() for name in one}
-            yield _piece(
-                "stepper",
-                task=self.task,
-                stepper={"init": stepping.stepper_head(), "clips": "clip" in options, "windows": "window" in options},
-                amp=self._amp("device"),
-                creates_graph=stepping.creates_graph,
-            )
-        if stepping.has_closure:
-            head = define("update", self._update_parameters(), "Tensor")
-            yield _piece(
-                "update",
-                loss_of=loss_function(self.task, stepping.precision, _inputs(self.train)),
-                update_head=head,
-                clip=lay(stepping.clip, 8) if stepping.clip else "",
-                creates_graph=stepping.creates_graph,
-            )
+        if self.stepping.steppers is not None:
+            yield self._stepper()
+        if self.stepping.has_closure:
+            yield self._update()
+
+    def _stepper(self) -> str:
+        """The class that a task steps by."""
+        options = self.stepping.stepper_options
+        counts = self.hooks.averages is not None
+        return _piece(
+            "stepper",
+            task=self.task,
+            stepper={
+                "init": self.stepping.stepper_head(counts),
+                "clips": "clip" in options,
+                "windows": "window" in options,
+                "counts": counts,
+            },
+            amp=self._amp("device"),
+            creates_graph=self.stepping.creates_graph,
+        )
+
+    def _update(self) -> str:
+        """The function that lets an optimizer evaluate the loss itself."""
+        stepping, inputs = self.stepping, _inputs(self.train)
+        is_window = stepping.window > 1
+        parts = {"loss_of": loss_function(self.task, stepping.precision, inputs)} if is_window else {}
+        return _piece(
+            "update_window" if is_window else "update",
+            head=define("update", self._update_parameters(), "Tensor"),
+            returns_first=stepping.returns_first,
+            loss=loss_value(self.task, inputs),
+            amp=self._amp("device.type"),
+            backward=f"loss.backward({'create_graph=True' if stepping.creates_graph else ''})",
+            clip=lay(stepping.clip, 8, margin=0) if stepping.clip else "",
+            **parts,
+        )
 
     # --- main
+
+    def _refused(self) -> dict[str, str] | None:
+        """The lengths of a run that the schedule is not written for."""
+        wrong = {"shorter", "longer"} - self.scheduling.fits
+        if not wrong:
+            return None
+        length = self.assembly.length
+        name, count = ("epochs", length.max_epochs) if length.max_iters is None else ("iterations", length.max_iters)
+        sign, how = {1: (">", "at most "), 2: ("!=", "")}[len(wrong)] if "longer" in wrong else ("<", "at least ")
+        return {
+            "condition": f"args.{name} {sign} {count}",
+            "message": f"the schedule is written for {how}{count} {name}",
+        }
 
     def _arguments(self) -> Iterator[str]:
         job, length = self.job, self.assembly.length
@@ -178,7 +220,7 @@ class _Script:
         for written in self.optimizers:
             if written.lr:
                 name = f'"--{written.lr.replace("_", "-")}"'
-                yield lay(call("parser.add_argument", name, type="float", default=repr(written.lr_value)), 4)
+                yield lay(call("parser.add_argument", name, type="float", default=literal(written.lr_value)), 4)
         work_dir = f"Path({literal(default_work_dir(job).as_posix())})"
         yield lay(call("parser.add_argument", '"--work-dir"', type="Path", default=work_dir), 4)
 
@@ -195,71 +237,129 @@ class _Script:
         """What the script calls to go forward."""
         return "compiled" if self.job.job.compile else "model"
 
+    def _train(self) -> str:
+        """The function that trains; its loop counts the epochs where a line of it asks for the count."""
+        context = self._training()
+        counted = _piece("train", **context, turn="epoch in range(1, epochs + 1)")
+        is_asked_for = len(re.findall(r"\bepoch\b", counted)) > 1
+        return counted if is_asked_for else _piece("train", **context, turn="_ in range(epochs)")
+
     def _training(self) -> dict[str, Any]:
-        stepping, job = self.stepping, self.job
-        best = job.checkpoint.save_best
+        """What the piece ``train`` is told: the loop, with each step of it laid out."""
         return {
-            "train_doc": "Train from the first iteration to the last, as `args` says.",
             "seeds_all": any(plugin.distribution for plugin in self.imports.plugins.values()),
-            "deterministic": job.job.deterministic,
-            "creates_graph": stepping.creates_graph,
+            "deterministic": self.job.job.deterministic,
+            "creates_graph": self.stepping.creates_graph,
             "make": list(self._make()),
-            "lengths": list(self._lengths()),
-            "scheduling": self.scheduling,
-            "is_endless": self.is_endless,
-            "trackers": self.hooks.trackers,
-            "closure": self._closure() if stepping.has_closure else "",
-            "update_arguments": ", ".join(name for name in self._update_parameters() if name != "losses"),
-            "window": stepping.window,
-            "state": list(self._state()),
+            "prepare": list(self._prepare()),
             "forward": self.forward,
-            "switches": stepping.switches,
+            "switches": self.stepping.switches,
+            "is_endless": self.is_endless,
             "train": self.train,
-            "train_unpack": self._unpack(self.train),
-            "task": self.task,
-            "steppers": "stepper" if len(self.optimizers) == 1 else "steppers",
-            "amp": self._amp("device.type"),
-            "compute": self._compute(),
-            "backward": self._backward(),
-            "step": list(self._step()),
-            "kept_loss": "detached(found)" if self.task.is_foreign else "loss.detach()",
+            "pass_seed": _pass_seed("args.seed", "epoch - 1"),
+            "scheduling": self.scheduling,
+            "iterate": self._iterate(),
+            "is_logged": self._is_logged(),
             "log": list(self._log()),
-            "validates": self.val is not None,
-            "val_interval": job.train_cfg.val_interval if job.train_cfg else 1,
-            "ema": self.hooks.averages,
-            "evaluate": f"evaluate({', '.join(self._evaluate_arguments())})",
-            "report_arguments": "".join(f"{name}, " for name in self.hooks.trackers.arguments),
-            "stopping": self.hooks,
-            "best": None
-            if best is None
-            else {"metric": text(best.metric), "sign": ">" if self._best_is_max() else "<"},
-            "save": self._save_call(),
-            "save_interval": job.checkpoint.interval,
-            "keep": job.checkpoint.keep,
+            "best": self._best(),
+            "validate": self._validate(),
+            "val_interval": self.job.train_cfg.val_interval if self.job.train_cfg else 1,
+            "save": self._save(),
+            "save_interval": self.job.checkpoint.interval,
+            "stops": bool(self.hooks.observe),
+            "trackers": self.hooks.trackers,
         }
+
+    def _iterate(self) -> str:
+        """One iteration: from the batch to the step."""
+        if self.task.kind == "steps":
+            return self._iterate_by_task()
+        if self.stepping.has_closure:
+            return self._iterate_by_closure()
+        window = self.stepping.window
+        return _piece(
+            "iteration",
+            unpack=self._unpack(self.train),
+            amp=self._amp("device.type"),
+            compute=self._compute(),
+            window=window,
+            backward=self._backward(),
+            step="\n".join(self._step(16 if window > 1 else 12)),
+            keep=f"{self.kept}.append({'detached(losses)' if self.task.is_foreign else 'loss.detach()'})",
+        )
+
+    def _iterate_by_task(self) -> str:
+        one = self.stepping.has_one_stepper
+        return _piece(
+            "iteration_by_task",
+            unpack=self._unpack(self.train),
+            forward=self.forward,
+            steppers="stepper" if one else "steppers",
+            updates="stepper.updates" if one else "sum(one.updates for one in steppers.values())",
+            ema=self.hooks.averages,
+        )
+
+    def _iterate_by_closure(self) -> str:
+        window = self.stepping.window
+        of_loss = loss_parameters(self.task, _inputs(self.train))
+        given, to_update = (
+            [self.forward if name == "model" else name for name in names]
+            for names in (of_loss, self._update_parameters())
+        )
+        update, part = call("update", *to_update), call("functools.partial", "loss_of", *given)
+        return _piece(
+            "iteration_by_closure",
+            unpack=self._unpack(self.train),
+            window=window,
+            part=lay(call("parts.append", part), 12, margin=0),
+            update=lay(update, 16 if window > 1 else 12, "loss = ", margin=0),
+            ema=self.hooks.averages,
+        )
+
+    def _is_logged(self) -> str:
+        """When a record is due; inside the first window, an optimizer that evaluates the loss itself has none to tell."""
+        due = "iteration % LOG_EVERY == 0 or iteration == iterations"
+        return f"losses and ({due})" if self.stepping.has_closure and self.stepping.window > 1 else due
+
+    def _validate(self) -> str:
+        """The validation, and what comes of it; nothing where there is none."""
+        if self.val is None:
+            return ""
+        return _piece(
+            "validation",
+            switches=self.stepping.switches,
+            ema=self.hooks.averages,
+            evaluate=f"evaluate({', '.join(self._evaluate_arguments())})",
+            report=self._report_call("val", "metrics"),
+            observe=[*self.scheduling.observe, *self.hooks.observe],
+            best=self._best(),
+        )
+
+    def _best(self) -> dict[str, str] | None:
+        """The metric of the best checkpoint, and how a better value compares."""
+        best = self.job.checkpoint.save_best
+        return None if best is None else {"metric": text(best.metric), "sign": ">" if self._best_is_max() else "<"}
+
+    def _save(self) -> str:
+        """What writes a checkpoint, and deletes the oldest."""
+        column = 8 if self.job.checkpoint.interval == 1 else 12
+        return _piece(
+            "checkpoint",
+            switches=self.stepping.switches,
+            save=lay(call("save", *self._save_parameters()), column, margin=0),
+            best=self._best(),
+            keep=self.job.checkpoint.keep,
+        )
 
     def _make_loaders(self) -> str:
         """The function that makes the data."""
-        loaders = [self.train, *([self.val] if self.val is not None else [])]
-        *lines, last = [line for loader in loaders for line in loader.lines]
-        if len(loaders) == 2:
-            kind, doc = "tuple[DataLoader, DataLoader]", "The data to train and to validate on."
-            lines += [last, "return train_loader, val_loader"]
+        if self.val is None:
+            head, doc, lines = define("make_loaders", {}, "DataLoader[Any]"), "The data to train on.", _only(self.train)
         else:
-            kind, doc = "DataLoader", "The data to train on."
-            made = last.removeprefix("train_loader = ")
-            lines += [f"return {made}"] if made != last else [last, "return train_loader"]
-        body = "\n".join(f"    {line}" for line in [f'"""{doc}"""', *lines])
-        return f"{define('make_loaders', {}, kind)}\n{body}"
-
-    def _make_optimizer(self, written: Written) -> str:
-        """The function that makes the only optimizer."""
-        parameters = {"model": "nn.Module", **({written.lr: "float"} if written.lr else {})}
-        head = define("make_optimizer", parameters, "torch.optim.Optimizer")
-        lines = ['"""The optimizer, with its groups."""', lay(written.expression, 4, "return ")]
-        if written.name in self.stepping.starts_momentum:
-            lines = [lines[0], lay(written.expression, 4, "optimizer = "), *_START_MOMENTUM, "return optimizer"]
-        return "\n".join([head, *(f"    {line}" for line in lines)])
+            head = define("make_loaders", {}, "tuple[DataLoader[Any], DataLoader[Any]]")
+            doc = "The data to train and to validate on."
+            lines = [*_assigned(self.train), *_assigned(self.val), "return train_loader, val_loader"]
+        return "\n".join([head, *(f"    {line}" for line in [f'"""{doc}"""', *lines])])
 
     def _make(self) -> Iterator[str]:
         """Model, data and optimizers, in the order in which a run makes them."""
@@ -277,7 +377,7 @@ class _Script:
             yield "compiled = torch.compile(model)"
         if self.frozen:
             yield "freeze(model)"
-        yield from self._make_optimizers()
+        yield from (written.call() for written in self.optimizers)
         yield from self._groups()
         precision = self.stepping.precision
         if precision is not None and precision.dtype == "dtype":
@@ -287,17 +387,6 @@ class _Script:
         if self.hooks.averages is not None:
             yield "averages = Averages(model)"
 
-    def _make_optimizers(self) -> Iterator[str]:
-        if len(self.optimizers) == 1:
-            lr = self.optimizers[0].lr
-            yield f"optimizer = make_optimizer(model{f', args.{lr}' if lr else ''})"
-            return
-        for written in self.optimizers:
-            items = written.expression.items
-            if written.lr:
-                items = tuple((before, _with_args(value, written.lr)) for before, value in items)
-            yield lay(Call(written.expression.opening, items), 4, f"{written.name} = ")
-
     def _groups(self) -> Iterator[str]:
         """All groups together, and what is clipped, in their order."""
         names = [f"{written.name}.param_groups" for written in self.optimizers]
@@ -306,6 +395,21 @@ class _Script:
             yield f"groups = {' + '.join(names)}"
         if self.stepping.clip:
             yield f'parameters = [p for group in {groups} for p in group["params"]]'
+
+    def _prepare(self) -> Iterator[str]:
+        """All that the loop starts from."""
+        yield from self._lengths()
+        yield from self.scheduling.prepare
+        if self.is_endless:
+            yield "batches = passes(train_loader, args.seed)"
+        yield "args.work_dir.mkdir(parents=True, exist_ok=True)"
+        yield from self.hooks.trackers.begin
+        yield f"iteration, {self.kept} = 0, []"
+        if self.stepping.has_closure and self.stepping.window > 1:
+            yield "parts: list[Callable[[], Tensor]] = []"
+        if self.task.kind == "steps" and self.hooks.averages is not None:
+            yield "averaged = 0  # updates that the averages know of"
+        yield from self._state()
 
     def _lengths(self) -> Iterator[str]:
         cfg = self.job.train_cfg
@@ -317,7 +421,7 @@ class _Script:
         else:
             yield "epochs, iterations = args.epochs, args.epochs * epoch_length"
         if self.stepping.steppers is not None:
-            yield from self.stepping.stepper_lines()
+            yield self.stepping.make_steppers()
 
     def _state(self) -> Iterator[str]:
         if self.job.checkpoint.save_best is not None:
@@ -328,8 +432,17 @@ class _Script:
 
     def _best_is_max(self) -> bool:
         best = self.job.checkpoint.save_best
-        rules = getattr(self.assembly.task, "metric_rules", {})
-        return best is not None and (best.rule or rules.get(best.metric, "max")) == "max"
+        return best is not None and (metric_rule(self.assembly.task, best.metric, best.rule) or "max") == "max"
+
+    @property
+    def kept(self) -> str:
+        """What the script calls the losses since the last record: numbers, or dicts of them."""
+        return "history" if self._has_names else "losses"
+
+    @property
+    def _has_names(self) -> bool:
+        """Whether the losses of an iteration have names."""
+        return self.task.is_foreign and not self.stepping.has_closure
 
     def _unpack(self, data: Data) -> str:
         """How a batch comes to the device."""
@@ -347,28 +460,27 @@ class _Script:
         losses = (
             f"losses_of({self.forward}, batch)" if self.task.kind == "model" else f"task.loss({self.forward}, batch)"
         )
-        return f"found = by_name({losses})"
+        return f"losses = by_name({losses})"
 
     def _backward(self) -> str:
-        loss = 'found["loss"]' if self.task.is_foreign else "loss"
-        if self.stepping.window > 1:
-            loss = f"({loss} / size)"
+        loss = 'losses["loss"]' if self.task.is_foreign else "loss"
+        is_part = self.stepping.window > 1
+        loss = f"{loss} / size" if is_part else loss
         if self.stepping.precision is not None and self.stepping.precision.scaler:
-            loss = f"scaler.scale({loss.removeprefix('(').removesuffix(')')})"
+            loss = f"scaler.scale({loss})"
+        elif is_part:
+            loss = f"({loss})"
         return f"{loss}.backward({'create_graph=True' if self.stepping.creates_graph else ''})"
 
-    def _step(self) -> Iterator[str]:
+    def _step(self, column: int) -> Iterator[str]:
         """What ends a window."""
         names = [written.name for written in self.optimizers]
         precision = self.stepping.precision
         scaled = precision is not None and bool(precision.scaler)
-        if self.task.kind == "steps" or self.stepping.has_closure:
-            yield from ["averages.update()"] if self.hooks.averages is not None else []
-            return
         if scaled:
             yield from (f"scaler.unscale_({name})" for name in names)
         if self.stepping.clip:
-            yield lay(self.stepping.clip, 16 if self.stepping.window > 1 else 12)
+            yield lay(self.stepping.clip, column, margin=0)
         yield from (f"scaler.step({name})" if scaled else f"{name}.step()" for name in names)
         if precision is not None and scaled:
             yield from self._update_scale(precision.scale)
@@ -384,35 +496,30 @@ class _Script:
         yield "scaler.update()"
         yield "is_skipped = scaler.get_scale() < scale_before"
 
-    def _closure(self) -> str:
-        given = {
-            "supervised": f"{self.forward}, criterion, {_inputs(self.train).lstrip('*')}, targets",
-            "model": f"{self.forward}, batch",
-        }.get(self.task.kind, f"task, {self.forward}, batch")
-        return f"functools.partial(loss_of, {given})"
-
     def _update_parameters(self) -> dict[str, str]:
+        """Of ``update``, with their types."""
+        optimizer = {"optimizer": "torch.optim.Optimizer"}
         clips = {"parameters": "list[nn.Parameter]"} if self.stepping.clip else {}
-        return {"optimizer": "torch.optim.Optimizer", **clips, "losses": "list[Callable[[], Tensor]]"}
+        if self.stepping.window > 1:
+            return {**optimizer, **clips, "parts": "list[Callable[[], Tensor]]"}
+        of_loss = loss_parameters(self.task, _inputs(self.train))
+        batch = {name: kind for name, kind in of_loss.items() if name in ("inputs", "targets", "batch")}
+        before = {name: kind for name, kind in of_loss.items() if name not in batch}
+        device = {"device": "torch.device"} if self.stepping.precision is not None else {}
+        return {**before, **optimizer, **clips, **batch, **device}
 
     def _log(self) -> Iterator[str]:
-        named = not (self.task.kind == "supervised" or self.stepping.has_closure)
-        rates: list[tuple[str, Expression]] = []
-        for name, (base, entry) in self.scheduling.report.items():
-            value = f"{base} * {entry}"
-            if len(value) + len(name) > 59:
-                variable = f"{name.partition('.')[0]}_factor"
-                yield f"{variable} = {entry}"
-                value = f"{base} * {variable}"
-            rates.append((f"{text(name)}: ", value))
+        yield from self.scheduling.before_report
+        rates: list[tuple[str, Expression]]
+        rates = [(f"{text(name)}: ", value) for name, value in self.scheduling.report.items()]
         loss = "sum(x.item() for x in losses) / len(losses)"
-        first: list[tuple[str, Expression]] = [("**", "means(losses)") if named else ('"loss": ', loss)]
-        plain = first[0][1] if named and not rates else Call("{", (*first, *rates), "}")
+        first: list[tuple[str, Expression]] = [("**", "means(history)") if self._has_names else ('"loss": ', loss)]
+        plain = first[0][1] if self._has_names and not rates else Call("{", (*first, *rates), "}")
         yield lay(plain, 16, "values = ")
-        yield f'report({"".join(f"{name}, " for name in self.hooks.trackers.arguments)}"train", epoch, iteration, values)'
+        yield self._report_call("train", "values")
         yield 'if not math.isfinite(values["loss"]):'
         yield '    raise SystemExit(f"the run diverged by iteration {iteration}")'
-        yield "losses.clear()"
+        yield f"{self.kept}.clear()"
 
     # --- what is called
 
@@ -426,7 +533,7 @@ class _Script:
             "model": "nn.Module",
             "criterion": "nn.Module",
             "task": "Any",
-            "loader": "DataLoader",
+            "loader": "DataLoader[Any]",
             "device": "torch.device",
             "seed": "int",
         }
@@ -438,6 +545,8 @@ class _Script:
             "val_unpack": self._unpack(val),
             "val_inputs": _inputs(val),
             "task": self.task,
+            "before": BEFORE,
+            "pass_seed": _pass_seed("seed", "0"),
         }
 
     def _evaluate_arguments(self) -> list[str]:
@@ -445,56 +554,74 @@ class _Script:
         reseeds = self.val is not None and self.val.reseeds
         return [self.forward, *task, "val_loader", "device", *(["args.seed"] if reseeds else [])]
 
-    def _reporting(self) -> dict[str, Any]:
+    def _report_parameters(self) -> dict[str, str]:
         trackers = self.hooks.trackers
-        own = {"split": "str", "epoch": "int", "iteration": "int", "values": "dict[str, float]"}
-        return {"report_head": define("report", {**trackers.parameters, **own}, "None"), "trackers": trackers}
+        epoch = {"epoch": "int"} if trackers.wants_epoch else {}
+        return {**trackers.parameters, "split": "str", **epoch, "iteration": "int", "values": "dict[str, float]"}
+
+    def _report_call(self, split: str, values: str) -> str:
+        given = {"split": text(split), "values": values}
+        return f"report({', '.join(given.get(name, name) for name in self._report_parameters())})"
+
+    def _reporting(self) -> dict[str, Any]:
+        head = define("report", self._report_parameters(), "None")
+        return {"report_head": head, "trackers": self.hooks.trackers}
 
     def _save_parameters(self) -> dict[str, str]:
         optimizers = {written.name: "torch.optim.Optimizer" for written in self.optimizers}
+        scaler = {"scaler": "torch.amp.GradScaler"} if self._scales else {}
         averages = {"averages": "Averages"} if self.hooks.averages is not None else {}
-        return {"file": "Path", "model": "nn.Module", **optimizers, **averages, "iteration": "int"}
+        return {"file": "Path", "model": "nn.Module", **optimizers, **scaler, **averages, "iteration": "int"}
 
-    def _save_call(self) -> str:
-        """The call, as it stands in a block that is moved to the right as a whole."""
-        column = 8 if self.job.checkpoint.interval == 1 else 12
-        return lay(call("save", *self._save_parameters()), column).replace("\n" + " " * column, "\n")
+    @property
+    def _scales(self) -> bool:
+        """Whether there is a loss scaler."""
+        return self.stepping.precision is not None and self.stepping.precision.scaler is not None
 
     def _saving(self) -> dict[str, Any]:
-        names = [written.name for written in self.optimizers]
-        state = Call(
-            "{",
-            (('"model": ', "model.state_dict()"), *self._optimizer_states(names), ('"iteration": ', "iteration")),
-            "}",
-        )
+        names = ["model", *(written.name for written in self.optimizers), *(["scaler"] if self._scales else [])]
+        states = [(f'"{name}": ', f"{name}.state_dict()") for name in names]
         return {
             "save_head": define("save", self._save_parameters(), "None"),
-            "save_state": lay(state, 4, "state = "),
+            "save_state": lay(Call("{", (*states, ('"iteration": ', "iteration")), "}"), 4, "state = "),
             "ema": self.hooks.averages,
         }
 
-    def _optimizer_states(self, names: list[str]) -> list[tuple[str, str]]:
-        return [(f'"{name}": ', f"{name}.state_dict()") for name in names]
 
-
-_START_MOMENTUM = (
-    "for group in optimizer.param_groups:",
-    '    for parameter in group["params"]:',
-    "        # Where float16 skips the first step, torch leaves the momentum undefined.",
-    '        optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)',
-)
-
-
-def _with_args(value: Any, lr: str) -> Any:
-    """An argument in which the learning rate is the command line's."""
-    if isinstance(value, Call):
-        return Call(value.opening, tuple((before, _with_args(item, lr)) for before, item in value.items), value.closing)
-    return re.sub(rf"(?<![\w.]){lr}\b(?!=)", f"args.{lr}", value)
+def _with_version(distribution: str) -> str:
+    """A distribution with the version that is installed here; the bare name where there is none."""
+    try:
+        return f"{distribution} {version(distribution).partition('+')[0]}"
+    except PackageNotFoundError:
+        return distribution
 
 
 def _plain(words: str) -> str:
     """Text that a docstring holds without a backslash."""
     return words.replace("\\", "/").replace('"', "'")
+
+
+def _pass_seed(seed: str, number: str) -> str:
+    """The seed of a pass over the data, as ``optimctl.data.pass_seed`` computes it."""
+    product = f"{seed} * {SEEDS_APART:_}"
+    return f"{product} % 2**32" if number == "0" else f"({product} + {number}) % 2**32"
+
+
+def _assigned(data: Data) -> Iterator[str]:
+    """The lines that make a loader under its name."""
+    yield from data.before
+    if not data.reseeds:
+        yield "# Its own generator: going through it leaves torch's random numbers alone."
+    yield lay(data.expression, 4, f"{data.name} = ")
+    yield from data.after
+
+
+def _only(data: Data) -> list[str]:
+    """The lines that make a loader and return it."""
+    if data.after:
+        return [*_assigned(data), f"return {data.name}"]
+    *lines, _ = _assigned(data)
+    return [*lines, lay(data.expression, 4, "return ")]
 
 
 def _inputs(data: Data) -> str:

@@ -31,7 +31,7 @@ VALUES = {
     "mean_squared_error": "(output - targets).square()",
 }
 """The metrics of the built-in tasks: one number for each sample, or each element."""
-BEFORE = {"top5_accuracy": "best = output.topk(min(5, output.shape[1]), dim=1).indices"}
+BEFORE: Mapping[str, str] = {"top5_accuracy": "best = output.topk(min(5, output.shape[1]), dim=1).indices"}
 """What must stand before a metric."""
 BY_SAMPLE = ("accuracy", "top5_accuracy")
 """Those that have a number for each target."""
@@ -48,7 +48,6 @@ class Task:
     """What the script keeps of it: ``criterion``, ``task``, or nothing."""
     expression: Expression = ""
     values: Mapping[str, str] = field(default_factory=dict)
-    before: Mapping[str, str] = field(default_factory=dict)
     moves: bool = False
     """Whether the loss has tensors of its own, which go to the device."""
     loss_sum: str = ""
@@ -89,7 +88,6 @@ def _supervised(task: Supervised, table: Mapping[str, Any], plain_targets: bool)
         variable="criterion",
         expression=_criterion(task.criterion, table.get("loss")),
         values=values,
-        before=BEFORE,
         moves=bool(list(task.criterion.buffers())),
         loss_sum=f'sums["loss"] += {sums.replace("loss", "criterion(output, targets)", 1)}',
         zeros=str(literal(dict.fromkeys(["loss", *values], 0.0))),
@@ -107,4 +105,4 @@ def _criterion(criterion: nn.Module, said: Any) -> Expression:
     return call(f"nn.{type(criterion).__name__}", **given)
 
 
-__all__ = ["Task", "task_of"]
+__all__ = ["BEFORE", "Task", "task_of"]

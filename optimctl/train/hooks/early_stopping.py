@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from optimctl.errors import JobError, RunFailed, listing, nearest
 from optimctl.schedule.checks import number, one_of, whole
 from optimctl.train.hooks import Hook
+from optimctl.train.task import metric_rule
 
 if TYPE_CHECKING:
     from optimctl.train.loop import Run
@@ -82,8 +83,7 @@ class EarlyStopping(Hook):
 
     def _sign(self, run: Run) -> int:
         """1 where larger is better, -1 where smaller is."""
-        rules: Mapping[str, str] = getattr(run.task, "metric_rules", {})
-        rule = self.rule or rules.get(self.metric)
+        rule = metric_rule(run.task, self.metric, self.rule)
         if rule is None:
             raise RunFailed(f"EarlyStopping: the task does not say which way '{self.metric}' is better; set `rule`")
         return 1 if rule == "max" else -1

@@ -2,10 +2,14 @@
 
 Their tables name the package with ``scope``, as ``default_scope`` does in a configuration of MMEngine, and have in ``cfg`` what the
 configuration says. Values that TOML does not know stand as ``{ python = "None" }``.
+
+A job stays data: what it names with ``type``, at any depth, has to be registered, and ``scope`` and ``imports`` are packages that are built
+on MMEngine, or named by the person in the environment variable ``OPTIMCTL_MMENGINE_IMPORTS``.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,7 +18,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from optimctl.errors import JobError
-from optimctl_mmengine.registries import build, enter_scope, find, in_scope
+from optimctl_mmengine.registries import build, enter_scope, find, in_scope, read
 from optimctl_mmengine.values import from_toml
 
 
@@ -24,11 +28,12 @@ def build_model(cfg: dict[str, Any], scope: str | None = None, imports: Sequence
     Args:
         cfg: What a configuration calls ``model``, with its ``data_preprocessor``.
         scope: The package whose registries are searched first: ``mmdet``, ``mmpretrain``.
-        imports: Modules that register further classes: ``custom_imports`` of a configuration.
+        imports: Modules that register further classes: ``custom_imports`` of a configuration. Those of a project of one's own are
+            named in the environment variable ``OPTIMCTL_MMENGINE_IMPORTS``.
     """
     _require_type(cfg)
     enter_scope(scope, imports)
-    model: nn.Module = build(MODELS, cfg)
+    model: nn.Module = build(MODELS, read(cfg, ("cfg",), scope, MODELS))
     has_values = all(not parameter.is_meta for parameter in model.parameters())
     if has_values and callable(initialize := getattr(model, "init_weights", None)):
         initialize()
@@ -57,16 +62,19 @@ def build_dataset(
     """
     _require_type(cfg)
     enter_scope(scope, imports)
-    dataset = build(DATASETS, cfg)
+    tables = {"cfg": cfg, "collate_fn": collate_fn, "sampler": sampler, "batch_sampler": batch_sampler}
+    kinds = {"cfg": DATASETS, "collate_fn": FUNCTIONS, "sampler": DATA_SAMPLERS, "batch_sampler": DATA_SAMPLERS}
+    said = {name: read(table, (name,), scope, kinds[name]) for name, table in tables.items() if table is not None}
+    dataset = build(DATASETS, said["cfg"])
     if hasattr(dataset, "full_init"):
         dataset.full_init()
-    dataset.collate_fn = _collate(collate_fn or {"type": "pseudo_collate"})
-    if sampler is not None or batch_sampler is not None:
-        order = build(DATA_SAMPLERS, sampler or {"type": "DefaultSampler", "shuffle": False}, dataset=dataset)
-        if batch_sampler is None:
-            dataset.sampler = order
+    dataset.collate_fn = _collate(said.get("collate_fn", {"type": "pseudo_collate"}))
+    if "sampler" in said or "batch_sampler" in said:
+        order = build(DATA_SAMPLERS, said.get("sampler", {"type": "DefaultSampler", "shuffle": False}), dataset=dataset)
+        if "batch_sampler" in said:
+            dataset.batch_sampler = _batches(said["batch_sampler"], order, batch_size)
         else:
-            dataset.batch_sampler = _batches(batch_sampler, order, batch_size)
+            dataset.sampler = order
     return dataset
 
 
@@ -91,17 +99,13 @@ def build_optimizer(
 def _collate(cfg: Mapping[str, Any]) -> Any:
     """The function that makes a batch of samples; its further keys are arguments."""
     arguments = dict(cfg)
-    function = find(FUNCTIONS, arguments.pop("type"))
-    if not arguments:
-        return function
-    from functools import partial
-
-    return partial(function, **from_toml(arguments))
+    function = find(FUNCTIONS, arguments.pop("type"), ("collate_fn", "type"))
+    return functools.partial(function, **arguments) if arguments else function
 
 
 def _batches(cfg: Mapping[str, Any], order: Any, batch_size: int) -> Any:
     """The sampler of batches, which hears of a new pass where its sampler would."""
-    batches = build(DATA_SAMPLERS, dict(cfg), sampler=order, batch_size=batch_size)
+    batches = build(DATA_SAMPLERS, cfg, sampler=order, batch_size=batch_size)
     if not hasattr(batches, "set_epoch") and hasattr(order, "set_epoch"):
         batches.set_epoch = order.set_epoch
     return batches

@@ -1,11 +1,14 @@
-"""MMEngine's registries: found by scope, quiet, with an error that says which package is missing."""
+"""MMEngine's registries: found by scope, quiet, with an error that says which package is missing.
+
+Nothing is imported, looked up or built for a job that ``permission`` does not let through.
+"""
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,11 +16,11 @@ from mmengine.config import ConfigDict
 from mmengine.logging import MMLogger
 from mmengine.registry import MODELS, DefaultScope, Registry
 
-from optimctl.errors import JobError
+from optimctl.errors import JobError, Key, nearest
+from optimctl_mmengine.permission import check_name, check_types, may_import, refusal
 from optimctl_mmengine.values import from_toml
 
-MMENGINE = "mmengine"
-"""The scope of MMEngine itself."""
+INSTALL = "install its package, or put its folder on PYTHONPATH"
 _LOGGER = "optimctl-mmengine"
 
 
@@ -33,7 +36,7 @@ def enter_scope(scope: str | None, imports: Sequence[str] = ()) -> None:
     """Look names up in a package's registries from here on, as MMEngine's Runner does with ``default_scope``.
 
     Raises:
-        JobError: A package is not installed; keys are seen from the plugin's table.
+        JobError: A package is not installed, or none that a job may import; keys are seen from the plugin's table.
     """
     _import(scope, imports)
     current = DefaultScope.get_current_instance()
@@ -49,39 +52,70 @@ def in_scope(scope: str | None, imports: Sequence[str] = ()) -> Iterator[None]:
         yield
 
 
-def build(registry: Registry, cfg: Any, **defaults: Any) -> Any:
+def read(table: Any, key: Key, scope: str | None, registry: Registry | None = None) -> Any:
+    """What a table of a job says, its values as Python has them; every class that it names is registered.
+
+    Args:
+        table: As TOML has it.
+        key: Where it stands, seen from the plugin's table.
+        scope: The scope that is entered.
+        registry: The root registry that has the class of the table itself.
+
+    Raises:
+        JobError: A class is not registered.
+    """
+    found = from_toml(table)
+    check_types(found, key, scope)
+    if registry is not None and isinstance(found.get("type"), str):
+        with DefaultScope.overwrite_default_scope(found.get("_scope_")):
+            find(registry, found["type"], (*key, "type"))
+    return found
+
+
+def build(registry: Registry, cfg: Mapping[str, Any], **defaults: Any) -> Any:
     """What a table of a configuration describes.
 
     Args:
         registry: The root registry of its kind.
-        cfg: The table, its values as TOML has them.
+        cfg: The table, as ``read`` returns it.
         defaults: Arguments that it may leave out.
     """
-    return registry.build(ConfigDict(from_toml(cfg)), **({"default_args": defaults} if defaults else {}))
+    return registry.build(ConfigDict(cfg), **({"default_args": defaults} if defaults else {}))
 
 
-def find(registry: Registry, name: str) -> Any:
+def find(registry: Registry, name: str, key: Key = ("name",)) -> Any:
     """The class or function that a name means in the scope that is entered.
 
     Raises:
         JobError: There is none.
     """
+    current = DefaultScope.get_current_instance()
+    check_name(name, key, current.scope_name if current else None)
     with registry.switch_scope_and_registry(None) as own:
         try:
             found = own.get(name)
         except RuntimeError:
             found = None
     if found is None:
-        raise JobError.single(("name",), f"MMEngine's registry of {registry.name}s has no '{name}'", "unknown-name")
+        names = {*own.module_dict, *registry.module_dict}
+        message = f"MMEngine's registry of {registry.name}s has no '{name}'{nearest(name, names)}"
+        raise JobError.single(key, message, "unknown-name")
     return found
 
 
+def with_scope(name: str, scope: str | None) -> str:
+    """A name as another scope looks it up; a path leads to the same from everywhere."""
+    return name if scope is None or "." in name else f"{scope}.{name}"
+
+
 def is_there(scope: str) -> bool:
-    """Whether a scope's package is installed, or has registered itself."""
-    if scope == MMENGINE or MODELS._search_child(scope) is not None:
-        return True
+    """Whether a job may import a scope's package, and it is installed or has registered itself."""
+    return may_import(scope) and (MODELS._search_child(scope) is not None or _is_installed(scope))
+
+
+def _is_installed(package: str) -> bool:
     try:
-        return importlib.util.find_spec(scope) is not None
+        return importlib.util.find_spec(package.partition(".")[0]) is not None
     except (ImportError, ValueError):
         return False
 
@@ -89,16 +123,24 @@ def is_there(scope: str) -> bool:
 def _import(scope: str | None, imports: Sequence[str]) -> None:
     hush()
     for index, name in enumerate(imports):
+        missing = f"the module '{name}' cannot be imported: nothing of its name is installed"
+        _require(name, ("imports", index), f"{missing}; {INSTALL}")
         try:
             importlib.import_module(name)
         except ImportError as error:
-            message = (
-                f"the module '{name}' cannot be imported: {error}; install its package, or put its folder on PYTHONPATH"
-            )
+            message = f"the module '{name}' cannot be imported: {error}; {INSTALL}"
             raise JobError.single(("imports", index), message, "no-package") from error
-    if scope and not is_there(scope):
-        message = f"the package '{scope}' is not installed; its registries have what this table names"
-        raise JobError.single(("scope",), message, "no-package")
+    if scope:
+        missing = f"the package '{scope}' is not installed; its registries have what this table names"
+        _require(scope, ("scope",), missing)
 
 
-__all__ = ["MMENGINE", "build", "enter_scope", "find", "hush", "in_scope", "is_there"]
+def _require(name: str, key: Key, missing: str) -> None:
+    """Refuse what is not installed, and what a job may not import."""
+    if not _is_installed(name) and MODELS._search_child(name) is None:
+        raise JobError.single(key, missing, "no-package")
+    if not may_import(name):
+        raise JobError.single(key, refusal(name), "not-permitted")
+
+
+__all__ = ["build", "enter_scope", "find", "hush", "in_scope", "is_there", "read", "with_scope"]

@@ -14,10 +14,10 @@ from mmengine.config import ConfigDict
 from mmengine.evaluator import Evaluator
 from mmengine.logging import MessageHub
 from mmengine.model import BaseModel
+from mmengine.registry import METRICS
 from torch import Tensor, nn
 
-from optimctl_mmengine.registries import enter_scope
-from optimctl_mmengine.values import from_toml
+from optimctl_mmengine.registries import enter_scope, read
 
 Sums = dict[str, tuple[Any, int]]
 """For each metric its sum over a batch, and the number of samples behind it."""
@@ -39,7 +39,8 @@ def build_task(
         own_step: Whether the model's own ``train_step`` drives the optimizers, as those of a GAN must.
     """
     enter_scope(scope, imports)
-    evaluator = Evaluator([ConfigDict(from_toml(cfg)) for cfg in metrics]) if metrics else None
+    tables = [read(cfg, ("metrics", index), scope, METRICS) for index, cfg in enumerate(metrics)]
+    evaluator = Evaluator([ConfigDict(cfg) for cfg in tables]) if tables else None
     return OwnStepTask(evaluator) if own_step else MMEngineTask(evaluator)
 
 

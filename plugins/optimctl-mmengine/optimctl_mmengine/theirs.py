@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+import copy
+import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS
-from torch import nn
-from torch.optim import SGD
+from mmengine.optim import OptimWrapperDict
+from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIMIZERS
+from torch import nn, optim
+from torch.optim import Optimizer
 
 from optimctl.errors import JobError
 from optimctl.optim import DefaultOptimWrapperConstructor, Options
-from optimctl_mmengine.registries import find, in_scope
+from optimctl_mmengine.parts import build_optimizer
+from optimctl_mmengine.registries import find, in_scope, read, with_scope
 from optimctl_mmengine.values import from_toml
 
-NOT_OPTIONS = ("params", "param_names", "lr_mult", "decay_mult")
-"""What MMEngine's constructors leave in a group that is no option of an optimizer."""
+NOT_OPTIONS = ("params", "fused", "foreach", "capturable", "differentiable")
+"""What stands in a group and is no option of it, or only says how a step is computed."""
+OF_THE_PLUGIN = ("name", "scope", "imports")
+"""Arguments of the optimizer called ``MMEngine`` that say which one it is."""
 
 
 class MMEngineConstructor(DefaultOptimWrapperConstructor):
     """The options that a constructor out of MMEngine's registries gives each parameter, in merged groups.
+
+    It gets the optimizer's table as it is. Arguments in it that the constructor takes for itself, and that the optimizer does not
+    know, do not reach the optimizer.
 
     Args:
         optim_wrapper_cfg: The table ``optim_wrapper``.
@@ -37,27 +46,55 @@ class MMEngineConstructor(DefaultOptimWrapperConstructor):
         scope: str | None = None,
         imports: Sequence[str] = (),
     ) -> None:
-        super().__init__(optim_wrapper_cfg)
+        more = self._begin(optim_wrapper_cfg)
         self.name = name
-        with in_scope(scope, imports):
-            try:
+        try:
+            with in_scope(scope, imports):
                 self.kind = find(OPTIM_WRAPPER_CONSTRUCTORS, name)
-            except JobError as error:
-                raise error.below("constructor") from error
+        except JobError as error:
+            raise error.below("constructor") from error
         self.scope, self.imports = scope, imports
-        self.theirs = from_toml(dict(paramwise_cfg or {}))
+        self.theirs = None if paramwise_cfg is None else read(paramwise_cfg, ("paramwise_cfg",), scope)
+        self._given = {**self.arguments, **more}
         self._chosen: dict[int, dict[str, Any]] = {}
-        self._made: dict[str, Options] = {}
+        self._defaults: dict[str, Any] = {}
+
+    def _begin(self, cfg: Mapping[str, Any]) -> dict[str, Any]:
+        """Read the table, and return what stands in the optimizer's that the optimizer does not take."""
+        try:
+            super().__init__(cfg)
+        except JobError as error:
+            if any(problem.code != "unknown-argument" for problem in error.problems):
+                raise
+            own = {problem.key[-1] for problem in error.problems}
+            optimizer = cfg["optimizer"]
+            super().__init__({**cfg, "optimizer": {key: optimizer[key] for key in optimizer if key not in own}})
+            return {key: optimizer[key] for key in optimizer if key in own}
+        return {}
 
     def prepare(self, model: nn.Module) -> None:
         """Ask their constructor; the optimizer that it builds on the way is thrown away."""
-        super().prepare(model)
-        optimizer = {"type": SGD, "lr": 0.0, "weight_decay": 0.0, **self._numbers()}
-        cfg = {"type": "OptimWrapper", "optimizer": optimizer}
         with in_scope(self.scope, self.imports):
-            wrapper = self.kind(optim_wrapper_cfg=cfg, paramwise_cfg=dict(self.theirs))(model)
-        for group in wrapper.optimizer.param_groups:
-            options = {option: value for option, value in group.items() if option not in NOT_OPTIONS}
+            cfg = {"type": "OptimWrapper", "optimizer": self._their_table()}
+            wrapper = self.kind(optim_wrapper_cfg=cfg, paramwise_cfg=copy.deepcopy(self.theirs))(model)
+        if isinstance(wrapper, OptimWrapperDict):
+            message = (
+                f"{self.name} builds several optimizers; name the sub-modules in optim_wrapper, each with its optimizer"
+            )
+            raise JobError.single(("constructor", "name"), message, "several-optimizers")
+        taken = _arguments_of(type(wrapper.optimizer))
+        self._defaults = {name: one.default for name, one in taken.items() if one.default is not one.empty}
+        if not any(one.kind is one.VAR_KEYWORD for one in taken.values()):
+            known = (*taken, *OF_THE_PLUGIN)
+            self.arguments = {name: value for name, value in self.arguments.items() if name in known}
+        self._note(wrapper.optimizer)
+        super().prepare(model)
+
+    def _note(self, optimizer: Optimizer) -> None:
+        """Remember the options of each parameter."""
+        known = [name for name in optimizer.defaults if name not in NOT_OPTIONS]
+        for group in optimizer.param_groups:
+            options = {name: group[name] for name in known if name in group}
             self._chosen.update({id(parameter): options for parameter in group["params"]})
 
     def options(self, name: str, parameter: nn.Parameter, module: nn.Module, parents: tuple[nn.Module, ...]) -> Options:
@@ -66,14 +103,34 @@ class MMEngineConstructor(DefaultOptimWrapperConstructor):
         chosen = self._chosen.get(id(parameter))
         if chosen is None:
             return options.freeze(f"{self.name} leaves it out")
-        for option in ("lr", "weight_decay"):
-            if option in options and options[option] != chosen[option]:
-                options = options.set(option, chosen[option], f"as {self.name} says")
+        for option, value in chosen.items():
+            if value != options.get(option, self._defaults.get(option)):
+                options = options.set(option, value, f"as {self.name} says")
         return options
 
-    def _numbers(self) -> dict[str, Any]:
-        """The options that their constructor may multiply."""
-        return {name: self.arguments[name] for name in ("lr", "weight_decay") if name in self.arguments}
+    def _their_table(self) -> dict[str, Any]:
+        """The optimizer's table, as a configuration of MMEngine has it."""
+        arguments = from_toml({name: copy.copy(value) for name, value in self._given.items()})
+        if self.optimizer.object is build_optimizer:
+            name, scope = arguments.pop("name"), arguments.pop("scope", None)
+            arguments.pop("imports", None)
+            with in_scope(scope, self._given.get("imports", ())):
+                find(OPTIMIZERS, name, ("optimizer", "name"))
+            return {"type": with_scope(name, scope), **arguments}
+        return {"type": _name_there(self.optimizer.object), **arguments}
+
+
+def _name_there(kind: Any) -> Any:
+    """An optimizer of torch by the name that MMEngine has for it; another one as it is."""
+    name = getattr(kind, "__name__", "")
+    if getattr(optim, name, None) is not kind:
+        return kind
+    return "TorchAdafactor" if name == "Adafactor" else name
+
+
+def _arguments_of(kind: type[Optimizer]) -> dict[str, inspect.Parameter]:
+    """The arguments of an optimizer, but for the parameters."""
+    return dict(list(inspect.signature(kind).parameters.items())[1:])
 
 
 __all__ = ["MMEngineConstructor"]

@@ -44,6 +44,7 @@ def _one_scope_a_test(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     from mmengine.registry import DefaultScope
     from mmengine.runner import Runner, runner
 
+    monkeypatch.setenv("OPTIMCTL_MMENGINE_IMPORTS", "tinymm")  # it lies on the path, and nobody has installed it
     monkeypatch.setattr(Runner, "_log_env", lambda *_: None)  # it asks compilers for their versions
     monkeypatch.setattr(runner, "set_multi_processing", lambda **_: None)  # it would set up the whole process
     monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")  # MMEngine's checkpoints hold objects

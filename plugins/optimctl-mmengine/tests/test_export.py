@@ -212,16 +212,21 @@ def rules(draw: st.DrawFn) -> dict[str, Any]:
 def schedules(draw: st.DrawFn) -> dict[str, Any]:
     arguments: dict[str, st.SearchStrategy[dict[str, Any]]] = {
         "Constant": st.fixed_dictionaries({}, optional={"factor": st.one_of(SMALL, st.just(0.0))}),
-        "CosineAnnealing": st.fixed_dictionaries(
-            {}, optional={"eta_min_ratio": st.sampled_from([0.0, 0.1]), "T_max": st.integers(1, 30)}
+        "CosineAnnealing": st.builds(
+            lambda floor, rest: {**floor, **rest},
+            st.sampled_from([{}, {"eta_min_ratio": 0.0}, {"eta_min_ratio": 0.1}, {"eta_min": 1e-4}]),
+            st.fixed_dictionaries({}, optional={"T_max": st.integers(1, 30)}),
         ),
-        "CosineRestart": st.just({"periods": [3, 5], "restart_weights": [1.0, 0.5], "eta_min_ratio": 0.1}),
+        "CosineRestart": st.builds(
+            lambda floor: {"periods": [3, 5], "restart_weights": [1.0, 0.5], **floor},
+            st.sampled_from([{"eta_min": 1e-4}, {"eta_min_ratio": 0.1}]),
+        ),
         "Exponential": st.just({"gamma": 0.9}),
         "Linear": st.fixed_dictionaries(
             {}, optional={"start_factor": st.one_of(SMALL, st.just(0.0)), "end_factor": SMALL}
         ),
         "MultiStep": st.fixed_dictionaries({"milestones": st.lists(st.integers(0, 12), max_size=3)}),
-        "Poly": st.fixed_dictionaries({}, optional={"power": st.sampled_from([0.9, 2.0])}),
+        "Poly": st.fixed_dictionaries({}, optional={"power": st.sampled_from([0.9, 2.0]), "eta_min": st.just(1e-4)}),
         "Step": st.fixed_dictionaries({"step_size": st.integers(1, 9)}),
     }
     curve = draw(st.sampled_from(sorted(arguments)))
@@ -422,7 +427,7 @@ default_hooks = dict(
     ),
 )
 custom_hooks = [
-    dict(type='EMAHook', momentum=0.00501256289338003, begin_iter=10),
+    dict(type='EMAHook', momentum=0.00501256289338, begin_iter=10),
     dict(
         type='EarlyStoppingHook',
         monitor='accuracy/top1',
@@ -480,7 +485,91 @@ def rule(**words: Any) -> dict[str, Any]:
         (
             {**rule(bias_lr_mult=0.0), "param_scheduler": [{"type": "CosineAnnealingLR", "eta_min": 0.01}]},
             "eta_min",
-            "lifts groups that a multiplier of 0 has stopped",
+            "lifts them to eta_min",
+        ),
+        (
+            {**rule(lr_mult=0.0), "param_scheduler": [{"type": "CosineAnnealingLR", "eta_min": 1e-4}]},
+            "eta_min",
+            "by a multiplier or by itself, stay at 0 in optimctl, and MMEngine lifts them to eta_min; use eta_min_ratio",
+        ),
+        (
+            {
+                **rule(decay_mult=0.0),
+                "param_scheduler": [{"type": "PolyParamScheduler", "eta_min": 1e-5, "param_name": "weight_decay"}],
+            },
+            "eta_min",
+            "whose weight_decay is 0 from the start",
+        ),
+        (
+            {
+                **rule(dcn_offset_lr_mult=0.0),
+                "param_scheduler": {
+                    "type": "CosineRestartLR",
+                    "eta_min": 1e-5,
+                    "periods": [2],
+                    "restart_weights": [1.0],
+                },
+            },
+            "param_scheduler.eta_min",
+            "whose lr is 0",
+        ),
+        (
+            changed(
+                optim_wrapper={"optimizer": {"type": "SGD", "lr": 0.1}},
+                param_scheduler=[{"type": "CosineAnnealingWeightDecay", "eta_min": 1e-5}],
+            ),
+            "eta_min",
+            "whose weight_decay is 0",
+        ),
+        (
+            changed(
+                optim_wrapper={"optimizer": {"type": "SGD", "lr": 0.1}},
+                param_scheduler=[{"type": "CosineAnnealingMomentum", "eta_min": 0.5}],
+            ),
+            "eta_min",
+            "whose momentum is 0",
+        ),
+        (
+            changed(
+                optim_wrapper={
+                    "stem": BASE["optim_wrapper"],
+                    "head": {**BASE["optim_wrapper"], "paramwise_cfg": {"custom_keys": {"norm": {"lr": 0.0}}}},
+                },
+                param_scheduler=[{"type": "PolyLR", "eta_min": 1e-4}],
+            ),
+            "param_scheduler.0.eta_min",
+            "MMEngine lifts them to eta_min",
+        ),
+        (
+            changed(
+                optim_wrapper={
+                    "stem": BASE["optim_wrapper"],
+                    "head": {**BASE["optim_wrapper"], "paramwise_cfg": {"lr_mult": 0.5}},
+                },
+                param_scheduler=[{"type": "OneCycleLR", "eta_max": 0.2, "by_epoch": False}],
+            ),
+            "param_scheduler.0.type",
+            "gives every group the same values",
+        ),
+        (
+            changed(param_scheduler=[{"type": "LinearLR", "begin": 3, "end": "40%", "convert_to_iter_based": True}]),
+            "param_scheduler.0.end",
+            "must be greater than 'begin', which is 21, not 17",
+        ),
+        (
+            changed(param_scheduler=[{"type": "LinearLR", "begin": "10%", "end": 3, "by_epoch": False}]),
+            "param_scheduler.0.end",
+            "must be greater than 'begin'",
+        ),
+        (
+            changed(param_scheduler={"type": "LinearLR", "begin": "5%"}),
+            "param_scheduler.begin",
+            "of 6 epochs is less than one",
+        ),
+        (
+            changed(param_scheduler=[{"type": "LinearLR", "by_epoch": False, "begin": 42}]),
+            "param_scheduler.0.begin",
+            "must be before the end of the run",
         ),
         (changed(param_scheduler=[{"type": "LinearLR", "end_factor": 2.0}]), "end_factor", "at most 1"),
         (
@@ -527,6 +616,15 @@ def test_schedules_that_jump_by_epoch_are_told_in_iterations() -> None:
     assert_same(before, ours(back(text), 7))
 
 
+@pytest.mark.parametrize("name", ["ExponentialLR", "ExponentialWeightDecay", "ExponentialParamScheduler"])
+def test_a_schedule_that_becomes_one_of_another_name_moves_the_same(name: str) -> None:
+    table = {"type": name, "gamma": 0.9, **({"param_name": "lr"} if name.endswith("Scheduler") else {})}
+    data = changed(train_cfg={"max_iters": 40, "epoch_length": 7}, param_scheduler=[table])
+    text = export(data)
+    assert_same(ours(data, 7), theirs(read(text), 7))
+    assert_same(ours(data, 7), ours(back(text), 7))
+
+
 def test_other_options_and_one_cycle() -> None:
     data = changed(
         param_scheduler=[
@@ -540,3 +638,85 @@ def test_other_options_and_one_cycle() -> None:
     before = ours(data, 7)
     assert_same(before, theirs(read(text), 7))
     assert_same(before, ours(back(text), 7))
+
+
+def test_rules_of_a_packages_constructor_are_not_known() -> None:
+    data = changed(param_scheduler=[{"type": "CosineAnnealingLR", "eta_min": 1e-4}])
+    data["optim_wrapper"] |= {
+        "constructor": {"type": "MMEngine", "name": "FastHeadConstructor", "scope": "tinymm"},
+        "paramwise_cfg": {"head_mult": 0},
+    }
+    text = export(data)
+    assert (
+        "# eta_min: MMEngine lifts parameters to it whose lr the constructor has made 0; optimctl does not.\n" in text
+    )
+    assert read(text).optim_wrapper.constructor == "tinymm.FastHeadConstructor"
+
+
+def test_a_schedule_needs_no_data_that_is_not_there() -> None:
+    data = changed(
+        train_cfg={"max_epochs": 10},
+        train_dataloader={"dataset": {"type": "MMEngine", "scope": "mmnowhere", "cfg": {"type": "Coco"}}},
+        param_scheduler=[{"type": "LinearLR", "begin": 100, "end": 5000, "by_epoch": False}],
+    )
+    (table,) = read(export(data)).param_scheduler
+    assert (table.begin, table.end) == (100, 5000)
+
+
+def test_scopes_and_imports_of_all_parts() -> None:
+    def part(scope: str | None, imports: list[str], **cfg: Any) -> dict[str, Any]:
+        return {"type": "MMEngine", "imports": imports, **({"scope": scope} if scope else {}), **cfg}
+
+    data = changed(
+        model=part("mmseg", ["mine.models"], cfg={"type": "EncoderDecoder"}),
+        task=part("mmdet", [], metrics=[{"type": "Accuracy"}]),
+        train_dataloader={
+            "dataset": part(
+                "mmpretrain",
+                ["mine.data", "mine.models"],
+                cfg={"type": "ImageNet"},
+                sampler={"type": "RepeatAugSampler"},
+                collate_fn={"type": "multiview_collate"},
+            )
+        },
+        val_dataloader={"dataset": part(None, [], cfg={"type": "ADE20KDataset"}, collate_fn={"type": "own_collate"})},
+    )
+    data["optim_wrapper"] = {
+        "optimizer": part("mmpretrain", ["mine.optim"], name="Lamb", lr=0.1),
+        "constructor": part("mmpretrain", [], name="LearningRateDecayOptimWrapperConstructor"),
+    }
+    with pytest.MonkeyPatch.context() as patch:  # there are no such modules
+        patch.setattr("mmengine.config.config.import_modules_from_strings", lambda **_: None)
+        config = read(export(data)).to_dict()
+    assert config["default_scope"] == "mmseg"
+    assert config["custom_imports"] == {
+        "imports": ["mine.models", "mine.data", "mine.optim"],
+        "allow_failed_imports": False,
+    }
+    assert config["model"] == {"type": "EncoderDecoder"}
+    loader = config["train_dataloader"]
+    assert loader["dataset"] == {"_scope_": "mmpretrain", "type": "ImageNet"}
+    assert loader["sampler"] == {"_scope_": "mmpretrain", "type": "RepeatAugSampler"}
+    assert loader["collate_fn"] == {"type": "mmpretrain.multiview_collate"}
+    assert config["val_dataloader"]["dataset"] == {"type": "ADE20KDataset"}
+    assert config["val_dataloader"]["collate_fn"] == {"type": "own_collate"}
+    assert config["val_evaluator"] == [{"_scope_": "mmdet", "type": "Accuracy"}]
+    assert config["optim_wrapper"]["optimizer"]["type"] == "mmpretrain.Lamb"
+    assert config["optim_wrapper"]["constructor"] == "mmpretrain.LearningRateDecayOptimWrapperConstructor"
+
+
+def test_a_loop_by_iteration_never_ends_a_pass() -> None:
+    data = changed(
+        train_cfg={"max_iters": 40, "epoch_length": 12},
+        train_dataloader={"batch_size": 4, "shuffle": True, "dataset": {"type": "MMEngine", "cfg": {"type": "Clouds"}}},
+    )
+    text = export(data)
+    assert read(text).train_dataloader.sampler == {"type": "InfiniteSampler", "shuffle": True}
+    assert "# InfiniteSampler: each pass over the data runs into the next one, and no batch is short.\n" in text
+    data["train_cfg"] = {"max_epochs": 4}
+    assert read(export(data)).train_dataloader.sampler == {"type": "DefaultSampler", "shuffle": True}
+
+
+def test_a_momentum_has_no_more_digits_than_its_decay() -> None:
+    hooks = read(export(changed(hooks={"EMA": {"decay": 0.99996}}))).custom_hooks
+    assert hooks == [{"type": "EMAHook", "momentum": 4e-05}]

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
 from mmengine.runner import Runner
 from optimctl_mmengine.importing import import_mmengine
 from optimctl_mmengine.parts import build_dataset, build_model
@@ -173,3 +174,95 @@ def test_a_task_without_metrics_gives_the_losses() -> None:
     assert set(sums) == {"loss", "loss_cls", "hits"}
     assert all(count == 2 for _, count in sums.values())
     assert float(sums["loss"][0]) == pytest.approx(2 * float(task.loss(model, batch)["loss_cls"].detach()))
+
+
+# --- constructors -----------------------------------------------------------------------------------------------------
+
+
+OWN = {"head": "of its own"}
+"""Rules, without which MMEngine asks no constructor for groups."""
+
+
+def groups_of(
+    constructor: str, optimizer: dict[str, Any], rules: dict[str, Any] | None = None
+) -> dict[str, dict[str, Any]]:
+    """The options of each parameter of a small network, as a job has them by a constructor of the package's."""
+    backbone = {"type": "Backbone", "width": 4, "stages": {"python": "(1,)"}}
+    table = {
+        "optimizer": optimizer,
+        "constructor": {"type": "MMEngine", "name": constructor, "scope": "tinymm"},
+        **({} if rules is None else {"paramwise_cfg": rules}),
+    }
+    built = optimctl.build_optim_wrapper(build_model({"type": "TinyNet", "backbone": backbone}, "tinymm"), table)
+    return {name: group for group in built.optimizer.param_groups for name in group["param_names"]}  # type: ignore[union-attr]
+
+
+def test_an_optimizer_keeps_its_own_defaults_under_a_constructor() -> None:
+    found = groups_of("BatchSizeConstructor", {"type": "AdamW", "lr": 0.02})
+    assert {group["weight_decay"] for group in found.values()} == {0.01}
+    assert {group["lr"] for group in found.values()} == {0.02}
+    assert len({id(group) for group in found.values()}) == 1
+
+
+def test_every_option_of_a_group_is_taken_over() -> None:
+    found = groups_of("BatchSizeConstructor", {"type": "SGD", "lr": 0.1, "momentum": 0.9, "nesterov": True}, OWN)
+    assert {name: group["momentum"] for name, group in found.items()} == {
+        name: 0.5 if name.startswith("head") else 0.9 for name in found
+    }
+    assert all(group["nesterov"] for group in found.values())
+    found = groups_of("BatchSizeConstructor", {"type": "AdamW", "betas": [0.8, 0.9]}, OWN)
+    assert found["head.weight"]["betas"] == (0.5, 0.6)
+    assert found["backbone.norm.bias"]["betas"] == (0.8, 0.9)
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [{"type": "SGD", "momentum": 0.9}, {"type": "MMEngine", "name": "PlainSGD", "scope": "tinymm", "momentum": 0.9}],
+)
+def test_an_argument_that_the_constructor_takes_does_not_reach_the_optimizer(optimizer: dict[str, Any]) -> None:
+    found = groups_of("BatchSizeConstructor", {**optimizer, "lr": 0.1, "batch_size_per_gpu": 16}, OWN)
+    assert found["head.bias"]["momentum"] == 0.5
+    assert found["backbone.norm.bias"]["momentum"] == 0.9
+    assert "batch_size_per_gpu" not in found["head.bias"]
+
+
+def test_an_argument_that_nobody_takes_is_told() -> None:
+    with pytest.raises(JobError, match=r"unexpected keyword argument 'batch_size_per_gpu'"):
+        groups_of("FastHeadConstructor", {"type": "SGD", "lr": 0.1, "weight_decay": 0.1, "batch_size_per_gpu": 16})
+    with pytest.raises(JobError, match=r"optimizer.momentum: must be a number"):
+        groups_of("BatchSizeConstructor", {"type": "SGD", "momentum": "0.9", "batch_size_per_gpu": 16})
+
+
+def test_a_constructor_of_several_optimizers_is_told() -> None:
+    with pytest.raises(
+        JobError, match=r"constructor.name: TwoOptimizers builds several optimizers; name the sub-modules"
+    ):
+        groups_of("TwoOptimizers", {"type": "SGD", "lr": 0.1})
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "rules"),
+    [
+        ({"type": "SGD", "lr": 0.1, "momentum": 0.9, "weight_decay": 0.01}, {"norm_decay_mult": 0.0}),
+        ({"type": "AdamW", "lr": 0.1}, None),
+        ({"type": "Adafactor", "lr": 0.1, "weight_decay": 0.2}, {"bias_lr_mult": 2.0}),
+        (
+            {"type": "MMEngine", "name": "PlainSGD", "scope": "tinymm", "lr": 0.1},
+            {"custom_keys": {"head": {"lr": 0.2}}},
+        ),
+    ],
+)
+def test_options_are_those_of_the_constructor_itself(optimizer: dict[str, Any], rules: dict[str, Any] | None) -> None:
+    ours = groups_of("DefaultOptimWrapperConstructor", optimizer, rules)
+    backbone = {"type": "Backbone", "width": 4, "stages": {"python": "(1,)"}}
+    model = build_model({"type": "TinyNet", "backbone": backbone}, "tinymm")
+    kind = {"MMEngine": "tinymm.PlainSGD", "Adafactor": "TorchAdafactor"}.get(optimizer["type"], optimizer["type"])
+    options = {name: value for name, value in optimizer.items() if name not in ("type", "name", "scope")}
+    cfg = {"type": "OptimWrapper", "optimizer": {"type": kind, **options}, "paramwise_cfg": rules}
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    for group in build_optim_wrapper(model, cfg).optimizer.param_groups:
+        for parameter in group["params"]:
+            own = ours[names[id(parameter)]]
+            assert {o: own[o] for o in group if o in own and o not in ("params", "foreach", "fused")} == {
+                o: v for o, v in group.items() if o in own and o not in ("params", "foreach", "fused")
+            }

@@ -10,6 +10,7 @@ from torch import optim
 
 from optimctl.errors import Key
 from optimctl_mmengine.exporting.page import Page
+from optimctl_mmengine.registries import with_scope
 from optimctl_mmengine.values import from_toml
 
 DEFAULT = "DefaultOptimWrapperConstructor"
@@ -61,7 +62,7 @@ def _wrapper(table: Mapping[str, Any], page: Page, key: Key) -> dict[str, Any]:
     rules = dict(table.get("paramwise_cfg") or {})
     constructor = table.get("constructor", DEFAULT)
     if name_of(constructor) == "MMEngine":
-        written["constructor"] = constructor.get("name", DEFAULT)
+        written["constructor"] = with_scope(constructor.get("name", DEFAULT), constructor.get("scope"))
         rules = from_toml(rules)
     elif name_of(constructor) == DEFAULT:
         rules = _rules(rules, optimizer, table["optimizer"], page, (*key, "paramwise_cfg"))
@@ -85,7 +86,7 @@ def _optimizer(table: Mapping[str, Any], page: Page, key: Key) -> dict[str, Any]
     if kind == "MMEngine":
         scope, name = options.pop("scope", None), options.pop("name", "")
         options.pop("imports", None)
-        return {"type": f"{scope}.{name}" if scope else name, **from_toml(options)}
+        return {"type": with_scope(name, scope), **from_toml(options)}
     found = torch_class(kind)
     if found is None:
         page.refuse((*key, "type"), f"MMEngine has no optimizer called '{kind}'")
@@ -154,4 +155,4 @@ def _custom_key(name: str, words: Mapping[str, Any], page: Page, key: Key) -> di
     return {word: value for word, value in words.items() if word != "freeze"}
 
 
-__all__ = ["OURS", "default_of", "name_of", "torch_class", "write_optim_wrapper"]
+__all__ = ["DEFAULT", "OURS", "default_of", "name_of", "torch_class", "write_optim_wrapper"]

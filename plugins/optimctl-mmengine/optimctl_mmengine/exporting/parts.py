@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from optimctl.errors import Key
@@ -10,6 +10,8 @@ from optimctl_mmengine.exporting.length import Length
 from optimctl_mmengine.exporting.optimizers import name_of
 from optimctl_mmengine.exporting.page import Page
 from optimctl_mmengine.importing.hooks import GREATER
+from optimctl_mmengine.permission import MMENGINE
+from optimctl_mmengine.registries import with_scope
 from optimctl_mmengine.values import from_toml
 
 LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
@@ -36,17 +38,20 @@ def write_job(job: Mapping[str, Any], name: str, page: Page) -> None:
 
 
 def write_model(job: Mapping[str, Any], page: Page) -> None:
-    """Write the model, where it is MMEngine's, and where its names are looked up."""
+    """Write the model, where it is MMEngine's, where its names are looked up, and the modules that register them."""
     model, task = job.get("model"), job.get("task")
     tables = [table for table in (model, task) if table is not None]
     tables += [job[name]["dataset"] for name in LOADERS if "dataset" in job.get(name, {})]
-    for table in tables:
-        if name_of(table) == "MMEngine":
-            page.settings.setdefault("default_scope", table.get("scope", "mmengine"))
-            if table.get("imports"):
-                page.settings["custom_imports"] = {"imports": list(table["imports"]), "allow_failed_imports": False}
+    theirs = [table for table in tables if name_of(table) == "MMEngine"]
+    if theirs:
+        scopes = [table["scope"] for table in theirs if table.get("scope")]
+        page.settings["default_scope"] = scopes[0] if scopes else MMENGINE
+    theirs += [table for table in _of_optimizers(job.get("optim_wrapper") or {}) if name_of(table) == "MMEngine"]
+    imports = list(dict.fromkeys(name for table in theirs for name in table.get("imports") or ()))
+    if imports:  # a job cannot do without any of them
+        page.settings["custom_imports"] = {"imports": imports, "allow_failed_imports": False}
     if model is not None and name_of(model) == "MMEngine":
-        page.settings["model"] = from_toml(model["cfg"])
+        page.settings["model"] = _in_scope(from_toml(model["cfg"]), model, page)
     elif model is not None:
         page.say(
             "model",
@@ -57,6 +62,19 @@ def write_model(job: Mapping[str, Any], page: Page) -> None:
             "model",
             f"Its loss is what the task '{name_of(task)}' computes: a model of MMEngine's has that in its forward.",
         )
+
+
+def _of_optimizers(wrapper: Mapping[str, Any]) -> Iterator[Any]:
+    """The tables of one wrapper, or of several, that name a class."""
+    wrappers = [wrapper, *(table for table in wrapper.values() if isinstance(table, Mapping) and "optimizer" in table)]
+    for one in wrappers:
+        yield from (one[name] for name in ("optimizer", "constructor") if isinstance(one.get(name), Mapping))
+
+
+def _in_scope(cfg: dict[str, Any], table: Mapping[str, Any], page: Page) -> dict[str, Any]:
+    """What a plugin's table has MMEngine build; with its scope, where that is not the configuration's."""
+    own = table.get("scope")
+    return cfg if own in (None, page.settings["default_scope"]) else {"_scope_": own, **cfg}
 
 
 def write_loaders(job: Mapping[str, Any], length: Length | None, page: Page) -> None:
@@ -73,22 +91,43 @@ def write_loaders(job: Mapping[str, Any], length: Length | None, page: Page) -> 
                 f"{name}: an evaluation is for MMEngine's own metrics; {split}_evaluator and {split}_cfg go with it.",
             )
             continue
-        page.settings[name] = _loader(job[name], page, name)
+        endless = split == "train" and length is not None and length.by_iteration
+        page.settings[name] = _loader(job[name], endless, page, name)
         if split != "train":
             page.settings[f"{split}_cfg"] = {"type": f"{split.capitalize()}Loop"}
-            page.settings[f"{split}_evaluator"] = metrics
+            page.settings[f"{split}_evaluator"] = [_in_scope(metric, task, page) for metric in metrics or ()]
 
 
-def _loader(table: Mapping[str, Any], page: Page, name: str) -> dict[str, Any]:
+def _loader(table: Mapping[str, Any], endless: bool, page: Page, name: str) -> dict[str, Any]:
     dataset = table.get("dataset", {})
     own = {option: value for option, value in table.items() if option not in ("dataset", "shuffle")}
     written: dict[str, Any] = {"batch_size": dataset.get("batch_size", 1), "num_workers": 0, **own}
-    sampler = {"type": "DefaultSampler", "shuffle": table.get("shuffle", False)}
     if name_of(dataset) != "MMEngine":
         page.say(name, f"dataset: '{name_of(dataset)}' is a plugin of optimctl; a dataset of MMEngine's goes here.")
+        sampler = _sampler(table, endless, page, name)
         return {**written, "sampler": sampler, "collate_fn": {"type": "default_collate"}}
-    parts = {part: from_toml(dataset[part]) for part in ("sampler", "batch_sampler", "collate_fn") if part in dataset}
-    return {**written, "sampler": sampler, **parts, "dataset": from_toml(dataset["cfg"])}
+    parts = {
+        part: _in_scope(from_toml(dataset[part]), dataset, page)
+        for part in ("sampler", "batch_sampler")
+        if part in dataset
+    }
+    if "collate_fn" in dataset:
+        parts["collate_fn"] = _collate(from_toml(dataset["collate_fn"]), dataset, page)
+    sampler = parts.pop("sampler", None) or _sampler(table, endless and "batch_sampler" not in parts, page, name)
+    return {**written, "sampler": sampler, **parts, "dataset": _in_scope(from_toml(dataset["cfg"]), dataset, page)}
+
+
+def _sampler(table: Mapping[str, Any], endless: bool, page: Page, name: str) -> dict[str, Any]:
+    """The order of the samples; MMEngine's loop by iteration waits for two seconds wherever a pass over them ends."""
+    if endless:
+        page.say(name, "InfiniteSampler: each pass over the data runs into the next one, and no batch is short.")
+    return {"type": "InfiniteSampler" if endless else "DefaultSampler", "shuffle": table.get("shuffle", False)}
+
+
+def _collate(cfg: dict[str, Any], dataset: Mapping[str, Any], page: Page) -> dict[str, Any]:
+    """The function that makes a batch; it is looked up by its name, and not built."""
+    other = "_scope_" in _in_scope({}, dataset, page)
+    return {**cfg, "type": with_scope(str(cfg.get("type")), dataset["scope"])} if other else cfg
 
 
 # --- hooks ------------------------------------------------------------------------------------------------------------
@@ -167,7 +206,7 @@ def _average(table: Mapping[str, Any], job: Mapping[str, Any], page: Page) -> di
 
 
 def _one_less(value: float) -> float:
-    return float(f"{1 - value:.15g}")
+    return float(f"{1 - value:.12g}")
 
 
 def _stopping(table: Mapping[str, Any], page: Page, key: Key) -> dict[str, Any]:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
-from optimctl.errors import Key
+from optimctl import preview_param_schedulers
+from optimctl.errors import JobError, Key
+from optimctl_mmengine.exporting.bases import Bases, bases_of
 from optimctl_mmengine.exporting.length import Length
 from optimctl_mmengine.exporting.optimizers import name_of
 from optimctl_mmengine.exporting.page import Page
@@ -29,30 +32,57 @@ STEPS: Mapping[str, tuple[str, ...]] = {
 """MMEngine's curves, and their arguments that count steps."""
 NEARLY_ZERO = 1e-100
 """A factor of 0 at the start, by which MMEngine would divide; values are the same to 1e-15."""
+ABSOLUTE = ("CosineAnnealing", "CosineRestart", "OneCycle", "Poly")
+"""Curves that can lead to a value of their own, whatever a group starts from."""
+EPOCHS = ("epoch", "converted")
 COMMON = ("type", "begin", "end", "by", "by_epoch", "convert_to_iter_based", "param_name")
+
+
+SURELY_ENOUGH = 1_000_000
+"""Iterations an epoch, where nobody says, so that no schedule ends too late."""
 
 
 @dataclass(frozen=True)
 class Moved:
-    """What is said of the optimizer whose options a schedule moves."""
+    """What is said of the optimizers whose options a schedule moves."""
 
-    wrapper: Mapping[str, Any]
+    wrappers: Mapping[Key, Mapping[str, Any]]
+    """The table of each, by its key."""
+
+    def bases(self, option: str) -> list[frozenset[float]]:
+        """What an option starts from, in each group of each optimizer.
+
+        Raises:
+            JobError: The rules of one are wrong.
+        """
+        option = "momentum" if option == "betas[0]" else option
+        return [self._bases[key].get(option, frozenset()) for key in self.wrappers]
+
+    @cached_property
+    def _bases(self) -> Mapping[Key, Bases]:
+        return {key: self._bases_of(key) for key in self.wrappers}
+
+    def _bases_of(self, key: Key) -> Bases:
+        try:
+            return bases_of(self.wrappers[key])
+        except JobError as error:
+            raise error.below(*key) from error
 
     @property
-    def rules(self) -> Mapping[str, Any]:
-        """``paramwise_cfg``."""
-        return self.wrapper.get("paramwise_cfg") or {}
+    def counts(self) -> int:
+        """Iterations of an update."""
+        return max((one.get("accumulative_counts", 1) for one in self.wrappers.values()), default=1)
 
-    def multipliers(self, option: str) -> list[float]:
-        """What rules multiply ``lr`` or ``weight_decay`` by, for some of the parameters; 0 where one sets it to 0."""
-        word = {"lr": "lr_mult", "weight_decay": "decay_mult"}.get(option)
-        if word is None:
-            return []
-        found = [value for rule, value in self.rules.items() if rule.endswith(f"_{word}") and value is not None]
-        for table in self.rules.get("custom_keys", {}).values():
-            found += [table[word]] if table.get(word) is not None else []
-            found += [0.0 if table[option] == 0 else -1.0] if option in table else []
-        return found
+    @property
+    def multipliers(self) -> set[float]:
+        """``lr_mult`` of every parameter."""
+        found = [(one.get("paramwise_cfg") or {}).get("lr_mult") for one in self.wrappers.values()]
+        return {1.0 if one is None else one for one in found}
+
+    @property
+    def are_theirs(self) -> bool:
+        """Whether a constructor of MMEngine's registries chooses options, so that not all bases are known."""
+        return any(name_of(one.get("constructor") or "") == "MMEngine" for one in self.wrappers.values())
 
 
 def write_schedules(job: Mapping[str, Any], length: Length | None, page: Page) -> None:
@@ -64,36 +94,75 @@ def write_schedules(job: Mapping[str, Any], length: Length | None, page: Page) -
     if length is None or wrapper is None:
         page.refuse(key, "the schedules need the tables [train_cfg] and [optim_wrapper]")
         return
-    if isinstance(tables, Mapping) and "type" not in tables:
-        written = {
-            name: _list(own, Moved(wrapper.get(name, {})), job, length, page, (*key, name))
-            for name, own in tables.items()
-        }
+    wrappers: dict[Key, Mapping[str, Any]] = {("optim_wrapper",): wrapper}
+    if "optimizer" not in wrapper:
+        wrappers = {("optim_wrapper", name): table for name, table in wrapper.items() if name != "constructor"}
+    try:
+        if isinstance(tables, Mapping) and "type" not in tables:
+            own = {name: Moved({key: one for key, one in wrappers.items() if key[-1] == name}) for name in tables}
+            written: Any = {name: _list(table, own[name], length, page, (*key, name)) for name, table in tables.items()}
+        else:
+            written = _list(tables, Moved(wrappers), length, page, key)
+    except JobError as error:
+        page.problems += error.problems
+    else:
         page.settings["param_scheduler"] = written
-        return
-    moved = Moved(wrapper if "optimizer" in wrapper else {})
-    page.settings["param_scheduler"] = _list(tables, moved, job, length, page, key)
 
 
-def _list(
-    tables: Any, moved: Moved, job: Mapping[str, Any], length: Length, page: Page, key: Key
-) -> list[dict[str, Any]]:
+def _list(tables: Any, moved: Moved, length: Length, page: Page, key: Key) -> list[dict[str, Any]]:
     """The schedules of one optimizer; those that are stepped by epoch come last, as they act last."""
     several = list(tables) if isinstance(tables, Sequence) else [tables]
+    _check(several, moved, length, key, alone=not isinstance(tables, Sequence))
     keys = [(*key, index) for index in range(len(several))] if isinstance(tables, Sequence) else [key]
-    written = [_Writer(table, moved, job, length, page, at) for table, at in zip(several, keys, strict=True)]
+    written = [_Writer(table, moved, length, page, at) for table, at in zip(several, keys, strict=True)]
     found = [one.written(written) for one in written]
     last = [table for table, one in zip(found, written, strict=True) if one.was_by_epoch]
     return [*(table for table, one in zip(found, written, strict=True) if not one.was_by_epoch), *last]
 
 
+def _check(tables: Sequence[Mapping[str, Any]], moved: Moved, length: Length, key: Key, alone: bool) -> None:
+    """Read the schedules as a run would: what has no meaning here is not written, to be refused there.
+
+    Raises:
+        JobError: One is wrong.
+    """
+    told = {name: length.train_cfg.get(name) for name in ("max_epochs", "max_iters")}
+    try:
+        preview_param_schedulers(
+            tables, {}, epoch_length=_epoch_length(tables, length), accumulative_counts=moved.counts, **told
+        )
+    except JobError as error:
+        problems = [replace(one, key=one.key[1:]) for one in error.problems] if alone else error.problems
+        raise JobError(problems).below(*key) from error
+
+
+def _epoch_length(tables: Sequence[Mapping[str, Any]], length: Length) -> int:
+    """Iterations an epoch; the data is read only where a schedule cannot do without."""
+    if "epoch_length" in length.train_cfg:
+        return int(length.train_cfg["epoch_length"])
+    by_iteration = "max_iters" in length.train_cfg
+    needed = any(unit_of(table) in EPOCHS if by_iteration else _has_shares(table) for table in tables)
+    return (length.epoch_length if needed else None) or SURELY_ENOUGH
+
+
+def unit_of(table: Mapping[str, Any]) -> str:
+    """What a schedule counts; ``"converted"`` for epochs that are told in iterations."""
+    if table.get("convert_to_iter_based"):
+        return "converted"
+    return str(table.get("by", "iteration" if table.get("by_epoch") is False else "epoch"))
+
+
+def _has_shares(table: Mapping[str, Any]) -> bool:
+    """Whether something is a share of the run's iterations."""
+    flat = [item for value in table.values() for item in (value if isinstance(value, (list, tuple)) else [value])]
+    return unit_of(table) != "epoch" and any(isinstance(value, str) and value.endswith("%") for value in flat)
+
+
 class _Writer:
     """Writes one schedule."""
 
-    def __init__(
-        self, table: Mapping[str, Any], moved: Moved, job: Mapping[str, Any], length: Length, page: Page, key: Key
-    ) -> None:
-        self.table, self.moved, self.job, self.length, self.page, self.key = table, moved, job, length, page, key
+    def __init__(self, table: Mapping[str, Any], moved: Moved, length: Length, page: Page, key: Key) -> None:
+        self.table, self.moved, self.length, self.page, self.key = table, moved, length, page, key
         self.name = name_of(table)
         self.suffix = next((suffix for suffix in OPTIONS if self.name.endswith(suffix)), "")
         self.curve = self.name.removesuffix(self.suffix)
@@ -109,9 +178,9 @@ class _Writer:
             self._refuse("type", f"MMEngine has no schedule called '{self.name}'")
             return {"type": self.name}
         self._check_factors([one for one in peers if one.option == self.option])
-        named = self._named()
         self._check_groups(self.option)
-        return {**named, **self._placed(), **self.arguments}
+        place = self._at_some_time(self._placed())
+        return {**self._named(), **place, **self.arguments}
 
     @property
     def option(self) -> str:
@@ -171,31 +240,43 @@ class _Writer:
                 )
         if self.curve == "OneCycle":
             self.arguments["pct_start"] = float(self.arguments.get("pct_start", 0.3))
-            self.arguments["eta_max"] *= self.moved.rules.get("lr_mult") or 1
+            self.arguments["eta_max"] *= min(self.moved.multipliers)
         if self.curve == "ReduceOnPlateau" and "val_evaluator" not in self.page.settings:
             metric = self.arguments.get("monitor", "loss")
             self._refuse("monitor", f"it waits for '{metric}', and there is no evaluator of MMEngine's that gives it")
 
     def _check_groups(self, option: str) -> None:
-        """Where multipliers keep groups apart, MMEngine's absolute values must not bring them together."""
-        factors = self.moved.multipliers(option)
-        if self.curve == "OneCycle" and any(factor != 1 for factor in factors):
+        """Where groups start apart, MMEngine's absolute values must not bring them together."""
+        floor = "eta_max" if self.curve == "OneCycle" else "eta_min"
+        if self.curve not in ABSOLUTE or not self.arguments.get(floor):
+            return
+        bases = self.moved.bases(option)
+        if self.curve == "OneCycle" and (any(len(one) > 1 for one in bases) or len(self.moved.multipliers) > 1):
             self._refuse("type", "MMEngine's OneCycleLR gives every group the same values, and drops their multipliers")
-        if 0 in factors and self.arguments.get("eta_min"):
-            self._refuse(
-                "eta_min", "MMEngine lifts groups that a multiplier of 0 has stopped to eta_min; use eta_min_ratio"
-            )
+        elif any(0 in one for one in bases):
+            hint = "; use eta_min_ratio" if self.curve.startswith("Cosine") else ""
+            what = f"parameters whose {option} is 0 from the start, by a multiplier or by itself, stay at 0"
+            self._refuse(floor, f"{what} in optimctl, and MMEngine lifts them to {floor}{hint}")
+        elif self.moved.are_theirs:
+            text = f"{floor}: MMEngine lifts parameters to it whose {option} the constructor has made 0; optimctl does not."
+            self.page.say("param_scheduler", text)
 
     # --- begin, end, and the unit ---
+
+    def _at_some_time(self, place: dict[str, Any]) -> dict[str, Any]:
+        begin, end = place.get("begin", 0), place.get("end")
+        if end is not None and begin >= end:
+            self._refuse("end", f"to MMEngine it begins at {begin} and ends at {end}, which it refuses")
+        return place
 
     def _placed(self) -> dict[str, Any]:
         """``begin``, ``end`` and ``by_epoch``; arguments that count steps are brought into the same unit."""
         unit = self._unit()
         if unit == "epoch" and self.length.by_iteration:
             return self._epochs_in_iterations()
-        place: dict[str, Any] = {"by_epoch": unit in ("epoch", "converted")}
+        place: dict[str, Any] = {"by_epoch": unit in EPOCHS}
         scale = 1
-        if unit == "converted" and (self.length.by_iteration or self._has_shares()):
+        if unit == "converted" and (self.length.by_iteration or _has_shares(self.table)):
             place, scale = {"by_epoch": False}, self._epoch_length()
         elif unit == "converted":
             place["convert_to_iter_based"] = True
@@ -208,14 +289,12 @@ class _Writer:
         return self._ended(place, unit, scale)
 
     def _unit(self) -> str:
-        if self.table.get("convert_to_iter_based"):
-            return "converted"
-        by = self.table.get("by", "iteration" if self.table.get("by_epoch") is False else "epoch")
-        if by == "update":
-            if self.moved.wrapper.get("accumulative_counts", 1) != 1:
+        unit = unit_of(self.table)
+        if unit == "update":
+            if self.moved.counts != 1:
                 self._refuse("by", "MMEngine's schedules step in every iteration, and not in every update")
             return "iteration"
-        return str(by)
+        return unit
 
     def _ended(self, place: dict[str, Any], unit: str, scale: int) -> dict[str, Any]:
         """OneCycle stays where it has ended; MMEngine's would raise."""
@@ -231,7 +310,7 @@ class _Writer:
         length, epochs = self._epoch_length(), self.length.epochs or 1
         begin = self._steps("begin", self.table.get("begin", 0), "epoch", 1)
         end = self._steps("end", self.table.get("end", epochs), "epoch", 1)
-        place = {"by_epoch": False, "begin": begin * length, "end": end * length}
+        place: dict[str, Any] = {"by_epoch": False, "begin": begin * length, "end": end * length}
         if self.curve == "Constant":
             place["end"] = (end - 1) * length + 1
         elif self.curve == "MultiStep":
@@ -242,7 +321,6 @@ class _Writer:
             self.arguments["step_size"] = self._steps("step_size", self.arguments["step_size"], "epoch", length)
         elif self.curve == "Exponential":
             self.curve, self.arguments["step_size"] = "Step", length
-            place["type"] = self.name.replace("Exponential", "Step")
         else:
             message = (
                 "it steps by epoch, and MMEngine's loop by iteration ends none; "
@@ -250,15 +328,6 @@ class _Writer:
             )
             self._refuse("type", message)
         return place
-
-    def _has_shares(self) -> bool:
-        values = [
-            self.table.get("begin"),
-            self.table.get("end"),
-            *(self.arguments.get(name) for name in STEPS[self.curve]),
-        ]
-        flat = [item for value in values for item in (value if isinstance(value, list) else [value])]
-        return any(isinstance(value, str) for value in flat)
 
     def _steps(self, name: str, value: Any, unit: str, scale: int) -> Any:
         """A number of steps, or an array of them; a share of the run is taken of its length in the schedule's unit."""

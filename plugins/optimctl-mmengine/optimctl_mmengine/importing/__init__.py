@@ -15,14 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from optimctl import load_job
-from optimctl.errors import JobError, Key, UsageError
+from optimctl.errors import JobError, Key, UsageError, key_text
 from optimctl.export import Document, Imported
 from optimctl_mmengine.importing.bases import difference, laid_over, same
 from optimctl_mmengine.importing.compare import compare
 from optimctl_mmengine.importing.configuration import Configuration, read
 from optimctl_mmengine.importing.draft import Draft, ordered
-from optimctl_mmengine.importing.names import scope_of
-from optimctl_mmengine.importing.whole import convert
+from optimctl_mmengine.importing.whole import INCOMPLETE, convert
 
 
 def import_mmengine(file: Path, check: bool = True) -> list[Imported]:
@@ -36,15 +35,29 @@ def import_mmengine(file: Path, check: bool = True) -> list[Imported]:
         file: A configuration, in the text style or the new one.
         check: Whether to hold the job against MMEngine.
     """
-    known = _Known(scope_of(_read(file).settings))
-    asked = known.imported(file)
-    job = _resolved(asked, known)
+    configuration = _read(file)
+    asked, draft = _imported(file), _draft(file)
     told = {
-        "carried": ", ".join(dict.fromkeys(_section(name) for name in ordered(job))) or "nothing",
-        "left out": str(len(known.draft(file).left_out)),
-        **(compare(_read(file), job, known.draft(file)) if check else {}),
+        "carried": ", ".join(dict.fromkeys(_section(name) for name in ordered(draft.data))) or "nothing",
+        "left out": str(len(draft.left_out)),
+        **(_compared(configuration, asked) if check else {}),
     }
-    return [*known.below(asked), replace(asked, told=told)]
+    return [*_below(asked), replace(asked, told=told)]
+
+
+def _compared(configuration: Configuration, asked: Imported) -> dict[str, str]:
+    """The job that is written, against MMEngine; a part that others build on may be none.
+
+    Raises:
+        JobError: It is no job, and no part of one.
+    """
+    try:
+        job = _resolved(asked)
+    except JobError as error:
+        if any(problem.code not in INCOMPLETE for problem in error.problems):
+            raise
+        return dict.fromkeys(("options", "values"), "not checked: a part of a job, for others to build on")
+    return compare(configuration, job)
 
 
 def _section(name: str) -> str:
@@ -52,62 +65,53 @@ def _section(name: str) -> str:
     return "data" if name.endswith("_dataloader") else name
 
 
-class _Known:
-    """Configurations that were read, and the jobs that they became.
+def _imported(file: Path) -> Imported:
+    """A file with what it adds to its bases; whole where those cannot say the same.
 
-    Args:
-        scope: The package that the configuration which was asked for names; the files that it builds on may leave that to it.
+    What becomes of a file hangs on that file and its bases alone, and not on who builds on it: several that share a base share the
+    job that it becomes. So it is the child that says ``scope``, where its base leaves that to it.
     """
+    whole = _draft(file).document()
+    bases = _read(file).bases
+    if not bases:
+        return Imported(file, _with_remarks(whole, _read(file)))
+    try:
+        below = [_draft(base) for base in bases]
+    except UsageError as error:
+        return _alone(file, whole, f"one of those cannot be read by itself: {error}")
+    own = difference(laid_over(base.data for base in below), whole.data)
+    said = {key: text for base in below for key, text in base.document().comments.items()}
+    comments = {key: text for key, text in whole.comments.items() if said.get(key) != text}
+    child = Imported(file, _with_remarks(Document(ordered(own), comments), _read(file)), bases)
+    try:
+        is_same = same(_resolved(child), whole.data)
+    except JobError as error:
+        first = next(iter(error.problems))
+        return _alone(file, whole, f"{key_text(first.key)}: {first.message.splitlines()[0]}")
+    return child if is_same else _alone(file, whole, "tables of a job merge by other rules than those of MMEngine")
 
-    def __init__(self, scope: str | None) -> None:
-        self.scope = scope
 
-    def draft(self, file: Path) -> Draft:
-        """The whole job that a file means by itself."""
-        return _draft(os.path.realpath(file), self.scope, file.stat().st_mtime)
+def _below(imported: Imported) -> list[Imported]:
+    """The files that one builds on, and those that they build on, each once."""
+    found: dict[str, Imported] = {}
+    for base in imported.extends:
+        one = _imported(base)
+        found.update({os.path.realpath(each.file): each for each in (*_below(one), one)})
+    return list(found.values())
 
-    def imported(self, file: Path) -> Imported:
-        """A file with what it adds to its bases; whole where those cannot say the same."""
-        whole = self.draft(file).document()
-        bases = _read(file).bases
-        if not bases:
-            return Imported(file, _with_remarks(whole, _read(file)))
-        try:
-            below = [self.draft(base).data for base in bases]
-        except UsageError as error:
-            return self._alone(file, whole, f"one of those cannot be read by itself: {error}")
-        own = difference(laid_over(below), whole.data)
-        said = {key: text for base in bases for key, text in self.draft(base).document().comments.items()}
-        comments = {key: text for key, text in whole.comments.items() if said.get(key) != text}
-        child = Imported(file, _with_remarks(Document(ordered(own), comments), _read(file)), bases)
-        try:
-            is_same = same(_resolved(child, self), whole.data)
-        except JobError as error:
-            return self._alone(file, whole, str(error).splitlines()[0])
-        return (
-            child
-            if is_same
-            else self._alone(file, whole, "tables of a job merge by other rules than those of MMEngine")
-        )
 
-    def below(self, imported: Imported) -> list[Imported]:
-        """The files that one builds on, and those that they build on, each once."""
-        found: dict[str, Imported] = {}
-        for base in imported.extends:
-            one = self.imported(base)
-            found.update({os.path.realpath(each.file): each for each in (*self.below(one), one)})
-        return list(found.values())
-
-    @staticmethod
-    def _alone(file: Path, whole: Document, why: str) -> Imported:
-        """A job that extends nothing, though its configuration does."""
-        text = f"the whole job, without the files that {file.name} builds on: {why}"
-        return Imported(file, _with_remarks(Document(whole.data, _before(whole.comments, text)), _read(file)))
+def _alone(file: Path, whole: Document, why: str) -> Imported:
+    """A job that extends nothing, though its configuration does."""
+    text = f"the whole job, without the files that {file.name} builds on: {why}"
+    return Imported(file, _with_remarks(Document(whole.data, _before(whole.comments, text)), _read(file)))
 
 
 def _with_remarks(document: Document, configuration: Configuration) -> Document:
     """What the file itself has to hear, above all."""
     remarks = [f"without effect in Python: {one}, and the last counts" for one in configuration.twice]
+    remarks += [
+        f"what {base} has is written out here: it is no file beside this one" for base in configuration.elsewhere
+    ]
     if configuration.missing:
         remarks.append(f"custom_imports cannot be imported here: {configuration.missing}")
     comments = document.comments
@@ -121,13 +125,13 @@ def _before(comments: Mapping[Key, str], text: str) -> dict[Key, str]:
     return {**comments, (): "\n".join(head)}
 
 
-def _resolved(imported: Imported, known: _Known) -> dict[str, Any]:
+def _resolved(imported: Imported) -> dict[str, Any]:
     """What a job is once the files that it extends are laid below it, by optimctl itself.
 
     Raises:
         JobError: It is no job.
     """
-    files = [*known.below(imported), imported]
+    files = [*_below(imported), imported]
     root = os.path.commonpath([Path(os.path.realpath(one.file)).parent for one in files])
     with tempfile.TemporaryDirectory() as folder:
         places = {os.path.realpath(one.file): Path(folder, _place(one.file, root)) for one in files}
@@ -166,11 +170,15 @@ def _read(file: Path) -> Configuration:
     return _remembered(os.path.realpath(file), file, changed)
 
 
+def _draft(file: Path) -> Draft:
+    """The whole job that a file means by itself."""
+    return _converted(os.path.realpath(file), file.stat().st_mtime)
+
+
 @functools.lru_cache(maxsize=4096)
-def _draft(path: str, scope: str | None, _: float) -> Draft:
+def _converted(path: str, _: float) -> Draft:
     settings = _read(Path(path)).settings
-    whole = "train_cfg" in settings and "optim_wrapper" in settings
-    return convert({"default_scope": scope, **settings} if scope else settings, whole)
+    return convert(settings, "train_cfg" in settings and "optim_wrapper" in settings)
 
 
 __all__ = ["import_mmengine"]

@@ -12,7 +12,7 @@ import functools
 import json
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -25,29 +25,30 @@ from torch.optim import Optimizer
 from optimctl import build_optim_wrapper, preview_param_schedulers
 from optimctl.errors import OptimctlError, raised_text
 from optimctl_mmengine.importing.configuration import Configuration
-from optimctl_mmengine.importing.draft import Draft
+from optimctl_mmengine.importing.forms import names_in
 from optimctl_mmengine.importing.length import is_by_iteration
 from optimctl_mmengine.importing.made_up import made_up_model
 from optimctl_mmengine.importing.names import last, scope_of
 from optimctl_mmengine.importing.optimizers import DEFAULTS, is_plural, one_cycle, torch_optimizer
-from optimctl_mmengine.importing.schedules import NAMES
-from optimctl_mmengine.importing.stepping import Stepped, stepped
+from optimctl_mmengine.importing.schedules import NAMES, STEPPER, steppers
+from optimctl_mmengine.importing.stepping import Loop, Stepped, stepped
 from optimctl_mmengine.registries import in_scope, is_there
 
 EPOCH_LENGTHS = (7, 100)
 """Iterations an epoch, where the configuration does not say: one below the usual warm-up, and one above."""
+MOST = 2_000_000
+"""Iterations of the longest run that is stepped: about ten seconds."""
 CLOSE = 1e-9
 """Of the base: values that differ by less are the same."""
 NOT_COMPARED = ("params", "param_names", "lr_mult", "decay_mult", "fused", "foreach", "capturable", "differentiable")
 
 
-def compare(configuration: Configuration, job: Mapping[str, Any], draft: Draft) -> dict[str, str]:
+def compare(configuration: Configuration, job: Mapping[str, Any]) -> dict[str, str]:
     """Whether options and values are MMEngine's, a sentence each.
 
     Args:
         configuration: As MMEngine read it.
         job: The resolved job that it became, as plain values.
-        draft: What was carried over and what was not.
     """
     return {"options": _options(configuration, job), "values": _values(configuration.settings, job)}
 
@@ -67,6 +68,12 @@ class _Part:
 
 
 def _values(settings: Mapping[str, Any], job: Mapping[str, Any]) -> str:
+    hooks = steppers(settings)
+    foreign = next((name for name in hooks if name != STEPPER), None)
+    if foreign is not None:
+        return f"not checked: the schedule is {foreign}'s"
+    if len(hooks) > 1:
+        return f"not checked: {len(hooks)} hooks step the schedules"
     if not settings.get("param_scheduler"):
         return "no schedule"
     if not isinstance(settings.get("train_cfg"), Mapping) or "train_cfg" not in job or "optim_wrapper" not in job:
@@ -94,22 +101,29 @@ def _values_of(part: _Part, settings: Mapping[str, Any], train_cfg: Mapping[str,
     """One optimizer's values in every iteration."""
     if not part.schedules:
         return "same"
+    if any(not isinstance(table, Mapping) for table in _tables(part.schedules)):
+        return "not checked: MMEngine takes tables, and what is none was left out"
     unknown = sorted({last(table.get("type")) for table in _tables(part.schedules)} - NAMES)
     if unknown:
         return f"not checked: MMEngine has no {' and no '.join(unknown)}, and it was left out"
-    said = [part.schedules, part.wrapper["optimizer"], part.tables, dict(train_cfg), is_by_iteration(settings)]
+    loop = Loop(is_by_iteration(settings), is_stepped=bool(steppers(settings)))
+    said = [part.schedules, part.wrapper["optimizer"], part.tables, dict(train_cfg), asdict(loop)]
     return _values_in_words(json.dumps(said, default=str), part.own.get("accumulative_counts", 1))
 
 
 @functools.lru_cache(maxsize=4096)
 def _values_in_words(arguments: str, counts: int) -> str:
-    schedules, optimizer, tables, train_cfg, by_iteration = json.loads(arguments)
-    needs_length = not by_iteration or any("convert_to_iter_based" in one for one in _tables(schedules))
+    schedules, optimizer, tables, train_cfg, said = json.loads(arguments)
+    loop = Loop(**said)
+    needs_length = not loop.by_iteration or any("convert_to_iter_based" in one for one in _tables(schedules))
     lengths = EPOCH_LENGTHS if needs_length else (train_cfg.get("epoch_length", EPOCH_LENGTHS[1]),)
     iterations = 0
+    longest = max(loop.iterations(train_cfg, length) for length in lengths)
+    if longest > MOST:
+        return f"not checked: {longest:,} iterations take too long"
     for length in lengths:
         try:
-            theirs = stepped(_tables(schedules), optimizer, length, train_cfg, by_iteration)
+            theirs = stepped(_tables(schedules), optimizer, length, train_cfg, loop)
         except Exception as error:
             return f"not checked: MMEngine cannot step them: {raised_text(error).splitlines()[0]}"
         try:
@@ -124,7 +138,7 @@ def _values_in_words(arguments: str, counts: int) -> str:
 
 
 def _tables(schedules: Any) -> list[Mapping[str, Any]]:
-    return [schedules] if isinstance(schedules, Mapping) else list(schedules)
+    return [schedules] if isinstance(schedules, Mapping) else names_in(schedules)
 
 
 def _apart(theirs: Stepped, tables: Any, train_cfg: Mapping[str, Any], length: int, counts: int) -> str:
@@ -215,7 +229,11 @@ def _wrappers(wrapper: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     """The table of each optimizer by its name; one that is alone has none."""
     if not is_plural(wrapper):
         return {"": wrapper}
-    return {name: table for name, table in wrapper.items() if isinstance(table, Mapping) and "optimizer" in table}
+    return {
+        name: table
+        for name, table in wrapper.items()
+        if isinstance(table, Mapping) and isinstance(table.get("optimizer"), Mapping)
+    }
 
 
 def _built_by_them(model: nn.Module, wrapper: Mapping[str, Any]) -> dict[str, Optimizer]:

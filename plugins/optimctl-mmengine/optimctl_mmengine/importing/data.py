@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import Any
 
 from optimctl.errors import Key
 from optimctl_mmengine.importing.draft import Draft
+from optimctl_mmengine.importing.forms import TABLE, names_in
 from optimctl_mmengine.importing.names import last, scope_of
 from optimctl_mmengine.values import shown
 
@@ -29,26 +31,27 @@ def convert_loaders(settings: Mapping[str, Any], draft: Draft) -> None:
 
 
 def _convert(loader: Mapping[str, Any], settings: Mapping[str, Any], draft: Draft, key: Key) -> None:
-    if not isinstance(loader.get("dataset"), Mapping):
+    if draft.known(loader, "dataset", TABLE, key) is None:
         draft.leave_out(key, f"{key[0]} = {shown(dict(loader))}", "it has no dataset")
         return
-    if loader.get("batch_sampler") is None:
-        for option in ("batch_size", "drop_last"):
-            if loader.get(option):
-                draft.put((*key, option), loader[option])
-    workers = loader.get("num_workers", 0)
-    for option in OF_TORCH:
-        if loader.get(option) and (workers or option not in OF_WORKERS):
+    batches = draft.known(loader, "batch_sampler", TABLE, (*key, "dataset"))
+    for option in ("batch_size", "drop_last"):
+        if loader.get(option) not in (None, False) and batches is None:
             draft.put_plain((*key, option), loader[option], option)
+    _convert_workers(loader, draft, key)
     _convert_dataset(loader, settings, draft, key)
-    _convert_order(loader, settings, draft, key)
-    draft.leave_rest(
-        key,
-        loader,
-        (*OF_TORCH, *PARTS, "_scope_", "_delete_"),
-        str(key[0]),
-        "torch's DataLoader, or optimctl, has another way",
-    )
+    _convert_order(loader, batches, draft, key)
+    known = (*OF_TORCH, *PARTS, "_scope_", "_delete_")
+    draft.leave_rest(key, loader, known, str(key[0]), "torch's DataLoader, or optimctl, has another way")
+
+
+def _convert_workers(loader: Mapping[str, Any], draft: Draft, key: Key) -> None:
+    """Torch's own arguments; what is said of workers is without effect where there are none."""
+    for option in (option for option in OF_TORCH if loader.get(option)):
+        if loader.get("num_workers") or option not in OF_WORKERS:
+            draft.put_plain((*key, option), loader[option], option)
+        else:
+            draft.without_effect(key, f"{option} = {shown(loader[option])}", "num_workers is 0")
 
 
 def _convert_dataset(loader: Mapping[str, Any], settings: Mapping[str, Any], draft: Draft, key: Key) -> None:
@@ -56,17 +59,17 @@ def _convert_dataset(loader: Mapping[str, Any], settings: Mapping[str, Any], dra
     draft.put((*at, "type"), "MMEngine")
     _put_scope(settings, draft, at)
     draft.put_plain((*at, "cfg"), dict(loader["dataset"]), "dataset")
-    collate = loader.get("collate_fn")
-    if isinstance(collate, Mapping) and dict(collate) != {"type": PSEUDO}:
+    collate = draft.known(loader, "collate_fn", TABLE, at)
+    if collate is not None and dict(collate) != {"type": PSEUDO}:
         draft.put_plain((*at, "collate_fn"), dict(collate), "collate_fn")
-    elif collate is not None and not isinstance(collate, Mapping):
-        draft.leave_out(at, f"collate_fn = {shown(collate)}", "it is no table")
 
 
-def _convert_order(loader: Mapping[str, Any], settings: Mapping[str, Any], draft: Draft, key: Key) -> None:
+def _convert_order(loader: Mapping[str, Any], batches: Mapping[str, Any] | None, draft: Draft, key: Key) -> None:
     """The order of the samples: ``shuffle`` where that says it, else the samplers themselves."""
-    sampler, batches, at = loader.get("sampler"), loader.get("batch_sampler"), (*key, "dataset")
-    if isinstance(sampler, Mapping) and _is_plain(sampler):
+    at = (*key, "dataset")
+    sampler = draft.known(loader, "sampler", TABLE, at)
+    _say_exclusive(loader, draft, key)
+    if sampler is not None and _is_plain(sampler):
         shuffles = bool(sampler.get("shuffle", True))
         endless = last(sampler.get("type")) == "InfiniteSampler"
         if batches is None:
@@ -75,13 +78,22 @@ def _convert_order(loader: Mapping[str, Any], settings: Mapping[str, Any], draft
         sampler = {"type": "DefaultSampler", "shuffle": shuffles}
         if endless:
             draft.say(at, "InfiniteSampler: here a pass over the data ends, and the next begins in another order")
-    if isinstance(sampler, Mapping):
+    if sampler is not None:
         draft.put_plain((*at, "sampler"), dict(sampler), "sampler")
     elif loader.get("shuffle") and batches is None:
-        draft.put((*key, "shuffle"), True)
-    if isinstance(batches, Mapping):
+        draft.put_plain((*key, "shuffle"), loader["shuffle"], "shuffle")
+    if batches is not None:
         draft.put_plain((*at, "batch_sampler"), dict(batches), "batch_sampler")
-        draft.put((*at, "batch_size"), loader.get("batch_size", 1))
+        if loader.get("batch_size") is not None:
+            draft.put_plain((*at, "batch_size"), loader["batch_size"], "batch_size")
+
+
+def _say_exclusive(loader: Mapping[str, Any], draft: Draft, key: Key) -> None:
+    """What torch's loader refuses beside a sampler."""
+    for option, others in (("shuffle", ("sampler", "batch_sampler")), ("drop_last", ("batch_sampler",))):
+        other = next((name for name in others if loader.get(name) is not None), None)
+        if loader.get(option) and other:
+            draft.leave_out(key, f"{option} = {shown(loader[option])}", f"the {other} decides that")
 
 
 def _put_shuffle(shuffles: bool, endless: bool, loader: Mapping[str, Any], draft: Draft, key: Key) -> None:
@@ -108,12 +120,18 @@ def _put_scope(settings: Mapping[str, Any], draft: Draft, key: Key) -> None:
         draft.put((*key, "imports"), imports)
 
 
-def imports_of(settings: Mapping[str, Any]) -> list[str]:
-    """The modules of ``custom_imports``."""
+def modules_of(settings: Mapping[str, Any]) -> list[str]:
+    """The modules that ``custom_imports`` names."""
     custom = settings.get("custom_imports")
     names = custom.get("imports") if isinstance(custom, Mapping) else None
-    names = [names] if isinstance(names, str) else names
-    return [name for name in names if isinstance(name, str)] if isinstance(names, (list, tuple)) else []
+    return [name for name in ([names] if isinstance(names, str) else names_in(names)) if isinstance(name, str)]
 
 
-__all__ = ["LOADERS", "convert_loaders", "imports_of"]
+def imports_of(settings: Mapping[str, Any]) -> list[str]:
+    """Those that a job needs: one that may fail, and did when the configuration was read, is none of them."""
+    custom = settings.get("custom_imports")
+    may_fail = isinstance(custom, Mapping) and bool(custom.get("allow_failed_imports"))
+    return [name for name in modules_of(settings) if not may_fail or name in sys.modules]
+
+
+__all__ = ["LOADERS", "convert_loaders", "imports_of", "modules_of"]

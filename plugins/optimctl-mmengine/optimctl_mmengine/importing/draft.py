@@ -8,6 +8,7 @@ from typing import Any
 
 from optimctl.errors import Key
 from optimctl.export import Document
+from optimctl_mmengine.importing.forms import Form
 from optimctl_mmengine.values import Unsayable, shown, to_toml
 
 
@@ -25,6 +26,21 @@ class Draft:
         for part in key[:-1]:
             table = table.setdefault(str(part), {})
         table[str(key[-1])] = value
+
+    def known(self, table: Mapping[str, Any], name: str, form: Form, key: Key) -> Any:
+        """A setting in the form that it has in MMEngine; None where it is absent, and where another form had to be left out.
+
+        Args:
+            table: Where it stands.
+            name: What it is called there.
+            form: What it must be.
+            key: Where a job would have it, or what is said of it.
+        """
+        value = table.get(name)
+        if value is None or form.fits(value):
+            return value
+        self.leave_out(key, f"{name} = {shown(value)}", f"MMEngine knows it, and there it is {form.called}")
+        return None
 
     def put_plain(self, key: Key, value: Any, called: str) -> bool:
         """Write a value of Python, where TOML or a literal can say it; whether it could."""

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from optimctl_mmengine.importing.optimizers import PATTERNS
+
 MOST = 200
 """Custom keys that get a part each."""
 
@@ -58,7 +60,8 @@ def _part(keys: Sequence[str]) -> nn.Module:
 def _keys(wrapper: Mapping[str, Any]) -> list[str]:
     rules = wrapper.get("paramwise_cfg")
     keys = rules.get("custom_keys") if isinstance(rules, Mapping) else None
-    return [str(key) for key in keys] if isinstance(keys, Mapping) else []
+    names = [str(key) for key in keys] if isinstance(keys, Mapping) else []
+    return [name for name in names if not name.startswith(PATTERNS)]
 
 
 def _hang(model: nn.Module, path: str, part: nn.Module) -> None:

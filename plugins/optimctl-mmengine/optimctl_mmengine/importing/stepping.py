@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,8 +15,9 @@ from torch import nn
 from torch.optim import SGD, Optimizer
 
 from optimctl_mmengine.importing.names import last
-from optimctl_mmengine.importing.optimizers import torch_optimizer
+from optimctl_mmengine.importing.optimizers import alike, torch_optimizer
 from optimctl_mmengine.importing.warm_up import register
+from optimctl_mmengine.values import listed
 
 
 @dataclass(frozen=True)
@@ -28,12 +30,26 @@ class Stepped:
     """What each is in every iteration."""
 
 
+@dataclass(frozen=True)
+class Loop:
+    """How MMEngine runs: what its loop counts, and whether a hook steps the schedules."""
+
+    by_iteration: bool
+    """Whether the loop is the one by iteration, which ends no epoch."""
+    is_stepped: bool = True
+    """Whether a schedule goes on after the step that it takes where it is built."""
+
+    def iterations(self, train_cfg: Mapping[str, Any], epoch_length: int) -> int:
+        """The length of a run, as a job says it."""
+        return int(train_cfg["max_iters"] if self.by_iteration else train_cfg["max_epochs"] * epoch_length)
+
+
 def stepped(
     schedules: Sequence[Mapping[str, Any]],
     optimizer: Mapping[str, Any],
     epoch_length: int,
     train_cfg: Mapping[str, Any],
-    by_iteration: bool,
+    loop: Loop,
 ) -> Stepped:
     """What MMEngine's schedulers make of an optimizer's options.
 
@@ -42,17 +58,18 @@ def stepped(
         optimizer: The configuration's table.
         epoch_length: Iterations an epoch of the data.
         train_cfg: How long the run is, as a job says it.
-        by_iteration: Whether the loop is MMEngine's loop by iteration, which ends no epoch.
+        loop: How it is run.
     """
     target = _optimizer(optimizer)
     options = _options(target)
     start = {option: _value(target, option) for option in options}
-    epochs = 1 if by_iteration else train_cfg["max_epochs"]
-    iterations = train_cfg["max_iters"] if by_iteration else epochs * epoch_length
+    epochs = 1 if loop.by_iteration else train_cfg["max_epochs"]
+    iterations = loop.iterations(train_cfg, epoch_length)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         moving = [_build(table, target, epoch_length, epochs, iterations) for table in schedules if not _waits(table)]
-        values = _run(target, moving, options, iterations, 0 if by_iteration else epoch_length)
+        moving = moving if loop.is_stepped else []
+        values = _run(target, moving, options, iterations, 0 if loop.by_iteration else epoch_length)
     return Stepped(start, values)
 
 
@@ -76,18 +93,17 @@ def _run(
 
 
 def _optimizer(table: Mapping[str, Any]) -> Optimizer:
-    """An optimizer over one parameter that nobody trains, with the options of the configuration."""
+    """An optimizer over one parameter that nobody trains, with the options of the configuration that its class has.
+
+    A constructor may take further ones for itself, as MMPretrain's ``model_type``.
+    """
     parameters = [nn.Parameter(torch.zeros(2, 2), requires_grad=False)]
-    kind = torch_optimizer(table.get("type"))
-    options = {
-        name: value
-        for name, value in table.items()
-        if name not in ("type", "_scope_", "_delete_") and value is not None
-    }
-    if kind is not None:
-        return kind(parameters, **options)
-    known = {name: options[name] for name in ("lr", "weight_decay", "momentum") if name in options}
-    return SGD(parameters, **known)
+    kind = torch_optimizer(table.get("type")) or SGD
+    known = set(inspect.signature(kind).parameters) - {"params"}
+    if kind is SGD:
+        known = {"lr", "weight_decay", "momentum"}
+    options = {name: alike(listed(value)) for name, value in table.items() if name in known and value is not None}
+    return kind(parameters, **options)
 
 
 def _options(target: Optimizer) -> list[str]:
@@ -118,4 +134,4 @@ def _build(table: Mapping[str, Any], target: Optimizer, epoch_length: int, epoch
     return PARAM_SCHEDULERS.build(cfg, default_args={"optimizer": target, "epoch_length": epoch_length})
 
 
-__all__ = ["Stepped", "stepped"]
+__all__ = ["Loop", "Stepped", "stepped"]

@@ -73,13 +73,11 @@ def _take_out(problems: Iterable[Problem], draft: Draft) -> bool:
 
 
 def _within_tables(key: Key, data: Mapping[str, Any]) -> Key:
-    """The part of a key that can be taken out: as far as it is there, and no further than an array."""
+    """The part of a key that can be taken out: no further than an array, and of what is missing the table that it is missing in."""
     table: Any = data
     for length, part in enumerate(key):
-        if not isinstance(table, Mapping):
+        if not isinstance(table, Mapping) or part not in table:
             return key[:length]
-        if part not in table:
-            return ()
         table = table[part]
     return key
 
@@ -91,4 +89,4 @@ def _pop(key: Key, data: dict[str, Any]) -> Any:
     return data.pop(str(name))
 
 
-__all__ = ["convert"]
+__all__ = ["INCOMPLETE", "convert"]
