@@ -509,9 +509,10 @@ VARIANTS: Mapping[str, tuple[str, ...]] = {
         'optim_wrapper={report={optimizer={type="SGD",lr=0.1}},loss={optimizer={type="AdamW",lr=0.01}}}',
     ),
     "optimizers of parts with odd names": (
-        """model={type="Report",names=['b\\s','q"u']}""",
-        """task={type="InTurns",names=['b\\s','q"u']}""",
-        """optim_wrapper={'b\\s'={optimizer={type="SGD",lr=0.1},paramwise_cfg={bias_lr_mult=2}},'q"u'={optimizer={type="AdamW"}}}""",
+        """model={type="Report",names=['b\\s','q"u and a name that goes on for longer than anybody would write by hand']}""",
+        """task={type="InTurns",names=['b\\s','q"u and a name that goes on for longer than anybody would write by hand']}""",
+        """optim_wrapper.'b\\s'={optimizer={type="SGD",lr=0.1},paramwise_cfg={bias_lr_mult=2}}""",
+        """optim_wrapper.'q"u and a name that goes on for longer than anybody would write by hand'={optimizer={type="AdamW"}}""",
     ),
     "a task that steps, in bfloat16": ('task={type="Steps"}', 'optim_wrapper.type="AmpOptimWrapper"'),
     "data without a length": (

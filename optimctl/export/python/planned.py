@@ -2,7 +2,7 @@
 
 In this room: ``Planned``, and ``planned_optimizers``, which finds for each optimizer its table in the job, the part of the model that it
 trains, and its name in the script; ``constructor_of``, which makes anew what has made it; ``hints_of``, the names that the job's rules
-speak of.
+speak of; ``word_of``, a module's path as a part of names.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from optimctl import plugins, signatures
 from optimctl.errors import JobError, Key, key_text
-from optimctl.export.python.layout import text
+from optimctl.export.python.layout import Expression, call, text
 from optimctl.export.python.needed import needed, wrappers_of
 from optimctl.job.schema import OptimWrappers
 from optimctl.optim.constructor import DefaultOptimWrapperConstructor
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from optimctl.assemble import Assembly
     from optimctl.job.schema import OptimWrapperTable
     from optimctl.optim.wrapper import OptimWrapper
+
+LONGEST = 24
+"""How many letters of a module's path are in names, so that a line holds two of these."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ class Planned:
     """Where its table stands."""
     first_group: int
     """Its first group's index in the wrapper."""
-    root: str
+    root: Expression
     """``model``, or the part of it that it trains."""
     module: nn.Module
     names: frozenset[str]
@@ -85,7 +88,7 @@ class _Scope:
     wrapper: OptimWrapper
     table: Mapping[str, Any] | None
     key: Key
-    root: str
+    root: Expression
     module: nn.Module
 
     @property
@@ -221,13 +224,21 @@ def _planned(scope: _Scope, taken: Sequence[str], reserved: Collection[str]) -> 
 def _variable(wrapper_name: str, optimizer: Optimizer, has_routes: bool, reserved: Collection[str]) -> str:
     """What the script calls an optimizer."""
     own = type(optimizer).__name__.lower() if has_routes else ""
-    path = re.sub(r"\W", "_", wrapper_name)
-    name = "_".join(part for part in (path, own) if part)
+    name = "_".join(part for part in (word_of(wrapper_name), own) if part)
     if not name:
         return "optimizer"
     while not name.isidentifier() or iskeyword(name) or name in reserved:
         name = f"optimizer_{name}"
     return name
+
+
+def word_of(path: str) -> str:
+    """A module's path as a part of names in the script: of a long one, as much of its end as is short."""
+    word = re.sub(r"\W", "_", path)
+    if len(word) <= LONGEST:
+        return word
+    ends = ("_".join(word.split("_")[skipped:]) for skipped in range(1, word.count("_") + 1))
+    return next((end for end in ends if len(end) <= LONGEST and end.isidentifier()), word[:LONGEST])
 
 
 def _free(name: str, taken: Sequence[str]) -> str:
@@ -236,11 +247,11 @@ def _free(name: str, taken: Sequence[str]) -> str:
     return name if count == 1 else f"{name}_{count}"
 
 
-def _root(model: nn.Module, path: str) -> tuple[str, nn.Module]:
+def _root(model: nn.Module, path: str) -> tuple[Expression, nn.Module]:
     """The part of the model that a wrapper is called after, in the script and in the plan."""
     try:
         is_plain = all(part.isidentifier() and not iskeyword(part) for part in path.split("."))
-        return f"model.{path}" if is_plain else f"model.get_submodule({text(path)})", model.get_submodule(path)
+        return f"model.{path}" if is_plain else call("model.get_submodule", text(path)), model.get_submodule(path)
     except AttributeError as error:
         raise not_exportable(
             ("optim_wrapper", "constructor"),
@@ -258,4 +269,4 @@ def _optimizer_table(scope: _Scope, route: str) -> tuple[Mapping[str, Any] | Non
     return scope.table["constructor"]["routes"][index][OPTIMIZER], key
 
 
-__all__ = ["Planned", "constructor_of", "hints_of", "not_exportable", "planned_optimizers"]
+__all__ = ["Planned", "constructor_of", "hints_of", "not_exportable", "planned_optimizers", "word_of"]

@@ -5,13 +5,12 @@ In this room: ``Share``, what one of them gets, and ``shares_of``, which writes 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 
 from optimctl.export.python.apart import Named, choosing, tell_apart
 from optimctl.export.python.layout import define
-from optimctl.export.python.planned import Planned
+from optimctl.export.python.planned import Planned, word_of
 from optimctl.optim.multi import DEFAULT_NAME
 from optimctl.optim.walk import walk
 
@@ -33,7 +32,7 @@ def shares_of(planned: Sequence[Planned], hints: Sequence[str]) -> dict[str, Sha
     if len(planned) == 1:
         return {}
     names = [one.name for one in planned]
-    scope = "" if planned[0].wrapper_name == DEFAULT_NAME else re.sub(r"\W", "_", planned[0].wrapper_name)
+    scope = "" if planned[0].wrapper_name == DEFAULT_NAME else word_of(planned[0].wrapper_name)
     function = "_".join(part for part in ("split", scope, "parameters") if part)
     text = "\n".join([_head(function, names), *(f"    {line}" for line in _body(planned, hints))])
     return {
