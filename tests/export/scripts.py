@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +34,8 @@ sys.meta_path.insert(0, NoOptimctl())
 warnings.simplefilter("error")
 warnings.filterwarnings("ignore", message="Using a non-tuple sequence")  # of the library pytorch_optimizer
 told = {}
-for name, folder in json.loads(sys.stdin.read()).items():
-    sys.argv = [f"{folder}/script.py", "--work-dir", f"{folder}/made"]
+for name, (folder, *arguments) in json.loads(sys.stdin.read()).items():
+    sys.argv = [f"{folder}/script.py", "--work-dir", f"{folder}/made", *arguments]
     printed = io.StringIO()
     try:
         with contextlib.redirect_stdout(printed):
@@ -51,24 +52,37 @@ ROOT = Path(__file__).parents[2]
 OURS = ("--config", str(ROOT / "pyproject.toml"), "--config", "lint.extend-ignore=['T20']")  # a script prints
 
 
-def differences(jobs: Mapping[str, Job], folder: Path) -> dict[str, str]:
-    """Run each job, and the script that comes of it; what differs, by the name of the job: nothing where all is the same."""
+def differences(
+    jobs: Mapping[str, Job],
+    folder: Path,
+    exported: Mapping[str, Job] | None = None,
+    arguments: Mapping[str, Sequence[str]] | None = None,
+) -> dict[str, str]:
+    """Run each job, and the script that comes of it; what differs, by the name of the job: nothing where all is the same.
+
+    Args:
+        jobs: What is run.
+        folder: Where all is written.
+        exported: The jobs that scripts are made of, where they are others.
+        arguments: Of the command lines of scripts.
+    """
     runs = {}
     for number, (name, job) in enumerate(jobs.items()):
         place = folder / str(number)
         place.mkdir(parents=True)
-        (place / "script.py").write_text(export_python(Source(job)), "utf-8")
+        (place / "script.py").write_text(export_python(Source((exported or jobs)[name])), "utf-8")
         runs[name] = optimctl.run(job, work_dir=place / "run")
-    places = {name: str(folder / str(number)) for number, name in enumerate(jobs)}
-    told = _run_scripts(places)
-    found = {name: _difference(runs[name], Path(place), told[name]) for name, place in places.items()}
+    places = {name: folder / str(number) for number, name in enumerate(jobs)}
+    told = _run_scripts({name: [str(place), *(arguments or {}).get(name, ())] for name, place in places.items()})
+    found = {name: _difference(runs[name], place, told[name]) for name, place in places.items()}
     return {name: difference for name, difference in found.items() if difference}
 
 
-def _run_scripts(places: Mapping[str, str]) -> dict[str, str]:
+def _run_scripts(commands: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """What scripts print, each in a folder and with further arguments."""
     done = subprocess.run(
         [sys.executable, "-c", BESIDE],
-        input=json.dumps(places),
+        input=json.dumps(commands),
         env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
         capture_output=True,
         text=True,
@@ -96,14 +110,17 @@ def _difference(run: Path, place: Path, printed: str) -> str:
     for (split, iteration, values), record in zip(told, wanted, strict=True):
         if (split, iteration) != (record["split"], record["iteration"]) or not values:
             return f"{split} {iteration} in place of {record}"
-        if any(record[name] != value for name, value in values.items()):
+        if any(record[name] != (value if math.isfinite(value) else None) for name, value in values.items()):
             return f"{values} in place of {record}"
         missing = _told_of(record) - values.keys() - constant
         if missing:
             return f"{missing} not in {values}"
     if (run / "metrics.csv").exists() and not _rows(place / "made" / "metrics.csv") <= _rows(run / "metrics.csv"):
         return "another table"
-    return _other_weights(sorted((run / "checkpoints").glob("iteration-*.pt"))[-1], place / "made")
+    best = json.loads((run / "summary.json").read_text("utf-8"))["best"]
+    other = _other_weights(run / best["checkpoint"], place / "made" / "best.pt") if best else ""
+    last = sorted((run / "checkpoints").glob("iteration-*.pt"))[-1]
+    return other or _other_weights(last, place / "made" / last.name)
 
 
 def _told_of(record: Mapping[str, Any]) -> set[str]:
@@ -126,7 +143,7 @@ def _numbers(text: str) -> Iterator[tuple[str, float]]:
 
 def _other_weights(checkpoint: Path, made: Path) -> str:
     wanted: dict[str, Any] = torch.load(checkpoint, weights_only=True)
-    found: dict[str, Any] = torch.load(made / checkpoint.name, weights_only=True)
+    found: dict[str, Any] = torch.load(made, weights_only=True)
     for key in ("model", "averaged"):
         if wanted.get(key, {}).keys() != found.get(key, {}).keys():
             return f"other names in '{key}'"

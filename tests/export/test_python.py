@@ -75,10 +75,13 @@ def test_each_example_gives_the_losses_and_the_weights_of_its_run(
 PARTS = """
     import numpy as np
     import torch
+    from collections import namedtuple
     from dataclasses import dataclass
     from torch import nn
     from torch.nn import functional
     from torch.utils.data import DataLoader, Dataset, IterableDataset
+
+    Pair = namedtuple("Pair", "x y")
 
 
     class Net(nn.Module):
@@ -90,6 +93,17 @@ PARTS = """
 
         def forward(self, x):
             return self.head(self.drop(torch.relu(self.norm(self.stem(x)))))
+
+
+    class Centred(Net):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("mean", torch.zeros(8))
+
+        def forward(self, x):
+            if self.training:
+                self.mean = self.mean * 0.9 + x.mean(0) * 0.1
+            return super().forward(x - self.mean)
 
 
     class Deep(nn.Module):
@@ -185,6 +199,11 @@ PARTS = """
             return self.x[i, :4], self.x[i, 4:], self.y[i]
 
 
+    class Pairs(Points):
+        def __getitem__(self, i):
+            return Pair(self.x[i], self.y[i])
+
+
     class Regression(Points):
         def __getitem__(self, i):
             return self.x[i], self.x[i, :3] * 2
@@ -196,6 +215,11 @@ PARTS = """
             for _ in range(100):
                 x = torch.randn(8, generator=generator)
                 yield x, int(x[:3].argmax())
+
+
+    class Short(Stream):
+        def __len__(self):
+            return 160
 
 
     def ready(n=96):
@@ -223,12 +247,41 @@ PARTS = """
             return {"loss_data": super().loss(model, batch), "loss_size": 0.01 * model.head.weight.square().sum(), "price": 0.01}
 
 
+    class Rare(Task):
+        metric_rules = {**Task.metric_rules, "odd": "max", "even": "min", "none": "min"}
+
+        def __init__(self):
+            super().__init__()
+            self.calls = 0
+
+        def evaluate(self, model, batch):
+            self.calls += 1
+            odd = float("inf") if self.calls < 3 else float(self.calls % 5)
+            return {**super().evaluate(model, batch), "odd": (odd, 1), "even": (-odd, 1), "none": (0.0, 0)}
+
+
     class Steps(Task):
         def train_step(self, model, batch, optim_wrapper):
             with optim_wrapper.optim_context(model):
                 loss = self.loss(model, batch)
             optim_wrapper.update_params(loss)
             return loss
+
+
+    class Silent(Steps):
+        def train_step(self, model, batch, optim_wrapper):
+            super().train_step(model, batch, optim_wrapper)
+
+
+    class NowAndThen(Steps):
+        def __init__(self):
+            super().__init__()
+            self.calls = 0
+
+        def train_step(self, model, batch, optim_wrapper):
+            loss = super().train_step(model, batch, optim_wrapper)
+            self.calls += 1
+            return {"loss": loss, "size": 1.0} if self.calls % 5 == 0 else None
 
 
     class ByName(Task):
@@ -302,6 +355,7 @@ NEEDS_US = """
 NAMES = {
     "models": {
         "Net": "parts:Net",
+        "Centred": "parts:Centred",
         "Deep": "parts:Deep",
         "Two": "parts:Two",
         "OwnLoss": "parts:OwnLoss",
@@ -313,7 +367,10 @@ NAMES = {
         "Head": "main:order",
     },
     "datasets": {
-        **{name: f"parts:{name}" for name in ("Points", "Augmented", "Named", "Triples", "Regression", "Stream")},
+        **{
+            name: f"parts:{name}"
+            for name in ("Points", "Augmented", "Named", "Triples", "Pairs", "Regression", "Stream", "Short")
+        },
         "Ready": "parts:ready",
         "OtherNet": "other:Net",
         "Inner": "other:Box.Inner",
@@ -321,7 +378,10 @@ NAMES = {
     "tasks": {
         "Mine": "parts:Task",
         "Priced": "parts:Priced",
+        "Rare": "parts:Rare",
         "Steps": "parts:Steps",
+        "Silent": "parts:Silent",
+        "NowAndThen": "parts:NowAndThen",
         "InTurns": "parts:InTurns",
         "ByName": "parts:ByName",
         "OurTask": "needs_us:OurTask",
@@ -372,6 +432,7 @@ JOB = """
 FLOAT16 = ('optim_wrapper.type="AmpOptimWrapper"', 'optim_wrapper.dtype="float16"')
 LBFGS = 'optim_wrapper.optimizer={type="LBFGS",lr=0.1,max_iter=3}'
 HEAD = '{match={names=["head"]},optimizer={type="SGD",lr=0.1,momentum=0.9}}'
+STEM = '{match={names=["stem.weight"]},optimizer={type="RMSprop",lr=0.001}},{match={names=["stem"]},optimizer={type="Adagrad"}}'
 NORM = '{match={types=["LayerNorm"]},optimizer={type="Adam",lr=0.001}}'
 PLATEAUS = (
     '{type="ReduceOnPlateauWeightDecay",monitor="loss",patience=0,threshold=0.9}',
@@ -475,6 +536,28 @@ VARIANTS: Mapping[str, tuple[str, ...]] = {
         "hooks.EMA={decay=0.9,begin=4,interval=3,warmup=true,update_buffers=true}",
         'checkpoint.save_best="accuracy"',
     ),
+    "averages of a buffer that is made anew": (
+        'model={type="Centred"}',
+        "hooks.EMA={decay=0.5,update_buffers=true}",
+    ),
+    "several early ends": (
+        'hooks.EarlyStopping={metric="odd",patience=9}',
+        'hooks.One={type="EarlyStopping",metric="loss",patience=1,min_delta=10}',
+        'hooks.Other={type="EarlyStopping",metric="loss",patience=7,min_delta=0.001}',
+        'task={type="Rare"}',
+        "train_cfg.max_epochs=6",
+    ),
+    "an early end by metrics that are infinite": (
+        'hooks.EarlyStopping={metric="odd",patience=2}',
+        'hooks.Other={type="EarlyStopping",metric="even",patience=2,min_delta=0.5}',
+        'task={type="Rare"}',
+        "train_cfg.max_epochs=6",
+    ),
+    "the best of a metric that is infinite at first": (
+        'task={type="Rare"}',
+        'checkpoint.save_best="odd"',
+        "train_cfg.max_epochs=4",
+    ),
     "an early end": (
         'hooks.EarlyStopping={metric="loss",patience=1,min_delta=0.5}',
         "train_cfg.max_epochs=9",
@@ -490,6 +573,8 @@ VARIANTS: Mapping[str, tuple[str, ...]] = {
         "optim_wrapper.accumulative_counts=4",
         "optim_wrapper.clip_grad={max_norm=1.0}",
     ),
+    "a task that steps and returns nothing": ('task={type="Silent"}', "hooks.EMA={decay=0.9}"),
+    "a task that steps and returns its loss now and then": ('task={type="NowAndThen"}',),
     "averages of the steps of a task": (
         'task={type="Steps"}',
         "optim_wrapper.accumulative_counts=4",
@@ -508,6 +593,17 @@ VARIANTS: Mapping[str, tuple[str, ...]] = {
         "hooks.EMA={decay=0.9}",
         'optim_wrapper={report={optimizer={type="SGD",lr=0.1}},loss={optimizer={type="AdamW",lr=0.01}}}',
     ),
+    "optimizers of parts whose names are no variables": (
+        'model={type="Report",names=["__x","DataLoader","é"]}',
+        'task={type="InTurns",names=["__x","DataLoader","é"]}',
+        'optim_wrapper={__x={optimizer={type="SGD",lr=0.1}},DataLoader={optimizer={type="SGD",lr=0.1}},"é"={optimizer={type="AdamW"}}}',
+    ),
+    "schedules of optimizers with long names": (
+        'model={type="Report",names=["generator","discriminator"]}',
+        'task={type="InTurns",names=["generator","discriminator"]}',
+        'optim_wrapper={generator={optimizer={type="SGD",lr=0.1}},discriminator={optimizer={type="AdamW",lr=0.01}}}',
+        'param_scheduler={type="ExponentialLR",gamma=0.9,by_epoch=false}',
+    ),
     "optimizers of parts with odd names": (
         """model={type="Report",names=['b\\s','q"u and a name that goes on for longer than anybody would write by hand']}""",
         """task={type="InTurns",names=['b\\s','q"u and a name that goes on for longer than anybody would write by hand']}""",
@@ -519,6 +615,15 @@ VARIANTS: Mapping[str, tuple[str, ...]] = {
         'train_dataloader.dataset={type="Stream"}',
         "train_dataloader.shuffle=false",
         "train_cfg.epoch_length=5",
+    ),
+    "data that is shorter than it says": (
+        'train_dataloader.dataset={type="Short"}',
+        "train_dataloader.shuffle=false",
+        "train_cfg.max_epochs=3",
+    ),
+    "batches that are named tuples": (
+        'train_dataloader.dataset={type="Pairs"}',
+        'val_dataloader.dataset={type="Pairs"}',
     ),
     "random data that brings its own collate_fn": ('train_dataloader.dataset={type="Augmented"}',),
     "processes that load data": ('train_dataloader.dataset={type="Augmented"}', "train_dataloader.num_workers=2"),
@@ -560,6 +665,11 @@ VARIANTS: Mapping[str, tuple[str, ...]] = {
         'param_scheduler=[{type="OneCycleLR",eta_max=0.1,by_epoch=false},{type="LinearMomentum",start_factor=0.5}]',
         "optim_wrapper.clip_grad={max_norm=1.0}",
     ),
+    "four routes": (
+        'optim_wrapper.constructor.type="Routes"',
+        f"optim_wrapper.constructor.routes=[{HEAD},{NORM},{STEM}]",
+        "optim_wrapper.clip_grad={max_norm=1.0}",
+    ),
     "metrics that reduce": (
         'param_scheduler=[{type="ReduceOnPlateauLR",monitor="loss",patience=0,threshold=0.9},{type="CosineAnnealingLR",eta_min=0.001}]',
         "train_cfg.max_epochs=4",
@@ -599,6 +709,8 @@ VARIANTS: Mapping[str, tuple[str, ...]] = {
         'val_dataloader.dataset={type="Inner"}',
         'job.name="a \'b\' \\"c\\""',
     ),
+    "a long name": ('job.name="faster_rcnn_r50_fpn_1x_coco_v2"',),
+    "long names": (f'job.name="{"many words " * 20}here"', f'job.work_dir="{"runs/of/mine/" * 8}"'),
     "initial weights": ('job.load_from={path="start.pt",prefix="backbone."}',),
     "initial weights, some of another shape": ('job.load_from="other.safetensors"',),
 }
@@ -607,6 +719,8 @@ UNSET = {
     "no validation": ["val_dataloader"],
     "one optimizer by name": ["optim_wrapper.optimizer"],
     "optimizers that step in turns": ["optim_wrapper.optimizer"],
+    "optimizers of parts whose names are no variables": ["optim_wrapper.optimizer"],
+    "schedules of optimizers with long names": ["optim_wrapper.optimizer"],
     "optimizers of parts with odd names": ["optim_wrapper.optimizer"],
 }
 
@@ -638,6 +752,46 @@ def test_whatever_a_job_asks_for_the_script_does_as_the_run_does(tmp_path: Path)
     jobs["a loader that is ready"] = load_job("ready.toml")
     assert differences(jobs, tmp_path / "made") == {}
     assert ruff_finds(tmp_path / "made") == ""
+
+
+CHANGED: Mapping[str, tuple[str, ...]] = {
+    "a warm-up and milestones": (
+        'param_scheduler=[{type="LinearLR",by_epoch=false,end=5},{type="MultiStepLR",milestones=[1,4]}]',
+    ),
+    "shares of the run": (
+        'param_scheduler=[{type="LinearLR",by_epoch=false,end="10%"},{type="PolyLR",begin="10%",by_epoch=false}]',
+        "optim_wrapper.accumulative_counts=4",
+    ),
+    "an end that is the run's": (
+        'param_scheduler=[{type="LinearLR",end=2},{type="CosineRestartLR",periods=[1,1],restart_weights=[1,1]}]',
+    ),
+    "rates of rules": (
+        "optim_wrapper.paramwise_cfg={bias_lr_mult=2,custom_keys={head={lr=0.05},norm={lr_mult=0.1}}}",
+        'param_scheduler={type="OneCycleLR",eta_max=0.1,by_epoch=false}',
+    ),
+}
+"""Jobs whose scripts are told another length, learning rate and seed."""
+
+
+@pytest.mark.usefixtures("project")
+def test_a_script_with_other_values_is_the_job_with_them(tmp_path: Path) -> None:
+    exported, jobs, arguments = {}, {}, {}
+    for name, own in CHANGED.items():
+        for epochs in (1, 5):
+            other = [f"train_cfg.max_epochs={epochs}", "optim_wrapper.optimizer.lr=0.03", "job.seed=9"]
+            key = f"{name}, {epochs} epochs"
+            exported[key], jobs[key] = load_job("job.toml", own), load_job("job.toml", [*own, *other])
+            arguments[key] = ["--epochs", str(epochs), "--lr", "0.03", "--seed", "9"]
+    assert differences(jobs, tmp_path / "made", exported, arguments) == {}
+
+
+@pytest.mark.usefixtures("project")
+def test_a_script_refuses_a_length_that_its_schedule_is_not_written_for(tmp_path: Path) -> None:
+    job = load_job("job.toml", ['param_scheduler={type="CosineAnnealingLR",T_max=2}'])
+    longer = load_job("job.toml", ["train_cfg.max_epochs=3"])
+    found = differences({"": longer}, tmp_path / "made", {"": job}, {"": ["--epochs", "3"]})
+    assert "SystemExit: 2" in found[""]
+    assert 'parser.error("the schedule is written for at most 2 epochs")' in export_python(Source(job))
 
 
 def write_weights() -> None:

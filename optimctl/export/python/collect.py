@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from torch.utils.data import DataLoader, IterableDataset
+
 from optimctl.errors import JobError, Problem
 from optimctl.export.python.freezing import frozen_by_rule
 from optimctl.export.python.hooks import Hooks, hooks_of
@@ -22,9 +24,8 @@ from optimctl.export.python.stepping import Stepping, stepping_of
 from optimctl.export.python.tasks import Task, task_of
 
 if TYPE_CHECKING:
-    from torch.utils.data import DataLoader
-
     from optimctl.assemble import Assembly
+    from optimctl.job.schema import Job
 
 T = TypeVar("T")
 
@@ -45,6 +46,33 @@ class Collected:
     stepping: Stepping
     scheduling: Scheduling
     hooks: Hooks
+
+    @property
+    def job(self) -> Job:
+        """The job."""
+        return self.assembly.job
+
+    @property
+    def is_endless(self) -> bool:
+        """Whether an epoch is anything but a pass over the data; a length that somebody else has said may not be the pass's."""
+        cfg, loader = self.job.train_cfg, needed(self.assembly.train_loader)
+        is_said = type(loader) is not DataLoader or isinstance(loader.dataset, IterableDataset)
+        return is_said or cfg is None or cfg.max_iters is not None or cfg.epoch_length is not None
+
+    @property
+    def forward(self) -> str:
+        """What the script calls to go forward."""
+        return "compiled" if self.job.job.compile else "model"
+
+    @property
+    def has_names(self) -> bool:
+        """Whether the losses of an iteration have names."""
+        return self.task.is_foreign and not self.stepping.has_closure
+
+    @property
+    def kept(self) -> str:
+        """What the script calls the losses since the last record: numbers, or dicts of them."""
+        return "history" if self.has_names else "losses"
 
 
 def collect(assembly: Assembly, reserved: frozenset[str]) -> Collected:

@@ -12,6 +12,7 @@ import torch
 from optimctl.errors import JobError
 from optimctl.export.python.layout import call, lay, literal, text
 from optimctl.export.python.needed import needed, wrappers_of
+from optimctl.export.python.tasks import is_better
 from optimctl.optim.amp import AmpOptimWrapper
 from optimctl.train.hooks.csv import CSV
 from optimctl.train.hooks.early_stopping import EarlyStopping
@@ -23,6 +24,9 @@ from optimctl.train.task import metric_rule
 if TYPE_CHECKING:
     from optimctl.assemble import Assembly
     from optimctl.export.python.tasks import Task
+
+LONGEST_METRIC = 30
+"""Letters of a metric that is called by its name in the name of a variable."""
 
 
 @dataclass
@@ -48,6 +52,8 @@ class Hooks:
     averages: dict[str, Any] | None = None
     state: list[str] = field(default_factory=list)
     """What early stopping remembers, as it is before the loop."""
+    bests: list[str] = field(default_factory=list)
+    """The variables of it that hold the best values so far, one for each hook."""
     observe: list[str] = field(default_factory=list)
     """What early stopping does after a validation."""
 
@@ -68,7 +74,7 @@ def hooks_of(assembly: Assembly, task: Task | None, columns: Iterable[str]) -> H
         if kind is EMA:
             made.averages = _averages(name, hook, assembly, task)
         elif kind is EarlyStopping:
-            made.state, made.observe = list(_stop_state(hook, assembly)), list(_stop(hook, assembly))
+            _early_stopping(made, hook, assembly, task)
         elif kind is CSV:
             _csv(made.trackers, list(dict.fromkeys(columns)), adds_columns=task is not None and task.is_foreign)
         elif kind is TensorBoard:
@@ -104,31 +110,37 @@ def _averages(name: str, hook: EMA, assembly: Assembly, task: Task | None) -> di
     }
 
 
-def _stop_state(hook: EarlyStopping, assembly: Assembly) -> Iterator[str]:
-    if assembly.job.train_cfg is not None and assembly.job.train_cfg.val_interval > 1:
-        yield "has_stopped = False"
-    name, is_max = _best_so_far(hook, assembly)
-    yield f"{name}, waited = {'-math.inf' if is_max else 'math.inf'}, 0"
-
-
-def _stop(hook: EarlyStopping, assembly: Assembly) -> Iterator[str]:
-    best, is_max = _best_so_far(hook, assembly)
-    value = f"metrics[{text(hook.metric)}]"
-    if hook.min_delta:
-        gain = f"{value} - {best}" if is_max else f"{best} - {value}"
-        yield f"if {gain} > {hook.min_delta!r}:"
-    else:
-        yield f"if {value} {'>' if is_max else '<'} {best}:"
-    yield f"    {best}, waited = {value}, 0"
-    yield "else:"
-    yield "    waited += 1"
-    yield f"has_stopped = waited >= {hook.patience} and epoch < epochs"
-
-
-def _best_so_far(hook: EarlyStopping, assembly: Assembly) -> tuple[str, bool]:
-    """What the script calls the best value so far, as ``lowest_loss``, and whether that is the largest one."""
+def _early_stopping(made: Hooks, hook: EarlyStopping, assembly: Assembly, task: Task | None) -> None:
+    """A hook that may end the run, beside those that there are already."""
     is_max = metric_rule(assembly.task, hook.metric, hook.rule) == "max"
-    return f"{'highest' if is_max else 'lowest'}_{re.sub(r'[^a-zA-Z0-9_]', '_', hook.metric)}", is_max
+    is_share = task is not None and task.is_share(hook.metric)
+    number = len(made.bests) + 1
+    best, waited = _best_so_far(hook.metric, is_max), f"waited_{number}" if made.bests else "waited"
+    while best in made.bests:
+        best = f"{best}_{number}"
+    if number == 1 and assembly.job.train_cfg is not None and assembly.job.train_cfg.val_interval > 1:
+        made.state += ["has_stopped = False"]
+    made.state += [f"{best}, {waited} = {'-math.inf' if is_max else 'math.inf'}, 0"]
+    made.observe += [f"value = metrics[{text(hook.metric)}]", *_if_better(hook, best, is_max, is_share)]
+    made.observe += [f"    {best}, {waited} = value, 0", "else:", f"    {waited} += 1"]
+    ends = f"{waited} >= {hook.patience} and epoch < epochs"
+    made.observe += [f"if {ends}:", "    has_stopped = True"] if made.bests else [f"has_stopped = {ends}"]
+    made.bests.append(best)
+
+
+def _best_so_far(metric: str, is_max: bool) -> str:
+    """What the script calls the best value so far, as ``lowest_loss``."""
+    name = re.sub(r"[^a-zA-Z0-9_]", "_", metric)
+    return "_".join(["highest" if is_max else "lowest", *([name] if len(name) <= LONGEST_METRIC else [])])
+
+
+def _if_better(hook: EarlyStopping, best: str, is_max: bool, is_share: bool) -> Iterator[str]:
+    """The lines that ask whether ``value`` is better than the best so far, by as much as the hook wants."""
+    if not hook.min_delta:
+        yield f"if {is_better('value', best, is_max, is_share)}:"
+        return
+    yield f"gain = {f'value - {best}' if is_max else f'{best} - value'}"
+    yield f"if gain > {hook.min_delta!r}:" if is_share else f"if math.isfinite(value) and gain > {hook.min_delta!r}:"
 
 
 def _csv(made: Trackers, columns: list[str], adds_columns: bool) -> None:

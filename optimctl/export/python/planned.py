@@ -234,7 +234,7 @@ def _variable(wrapper_name: str, optimizer: Optimizer, has_routes: bool, reserve
 
 def word_of(path: str) -> str:
     """A module's path as a part of names in the script: of a long one, as much of its end as is short."""
-    word = re.sub(r"\W", "_", path)
+    word = re.sub("[^a-z0-9]+", "_", path.lower()).strip("_")
     if len(word) <= LONGEST:
         return word
     ends = ("_".join(word.split("_")[skipped:]) for skipped in range(1, word.count("_") + 1))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import ast
+import inspect
+import textwrap
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -33,6 +36,8 @@ VALUES = {
 """The metrics of the built-in tasks: one number for each sample, or each element."""
 BEFORE: Mapping[str, str] = {"top5_accuracy": "best = output.topk(min(5, output.shape[1]), dim=1).indices"}
 """What must stand before a metric."""
+SHARES = ("accuracy", "top5_accuracy", "binary_accuracy")
+"""Those that cannot but be finite."""
 BY_SAMPLE = ("accuracy", "top5_accuracy")
 """Those that have a number for each target."""
 
@@ -54,6 +59,12 @@ class Task:
     zeros: str = ""
     counts_elements: bool = False
     """Whether a metric may have more numbers than there are samples."""
+    may_return_none: bool = False
+    """Whether its ``train_step`` may return no loss."""
+
+    def is_share(self, metric: str) -> bool:
+        """Whether a metric is a share of the samples, from 0 to 1."""
+        return metric in self.values and metric in SHARES
 
     @property
     def is_foreign(self) -> bool:
@@ -74,9 +85,23 @@ def task_of(assembly: Assembly, plain_targets: bool, imports: Imports) -> Task:
         return _supervised(assembly.task, table, plain_targets)
     if kind == "model":
         return Task("model", loaded.plugin.name, "")
-    steps = callable(getattr(assembly.task, "train_step", None))
     expression = part_of("tasks", ("task",), table, imports).expression
-    return Task("steps" if steps else "object", loaded.plugin.name, "task", expression)
+    step = getattr(assembly.task, "train_step", None)
+    if not callable(step):
+        return Task("object", loaded.plugin.name, "task", expression)
+    return Task("steps", loaded.plugin.name, "task", expression, may_return_none=_may_return_none(step))
+
+
+def is_better(value: str, best: str, is_max: bool, is_share: bool) -> str:
+    """The condition that a metric is better than the best so far; one that is not finite never is.
+
+    Args:
+        is_max: Whether larger is better.
+        is_share: Whether it is finite anyway.
+    """
+    if is_share:
+        return f"{value} {'>' if is_max else '<'} {best}"
+    return f"{best} < {value} < math.inf" if is_max else f"-math.inf < {value} < {best}"
 
 
 def _supervised(task: Supervised, table: Mapping[str, Any], plain_targets: bool) -> Task:
@@ -95,6 +120,17 @@ def _supervised(task: Supervised, table: Mapping[str, Any], plain_targets: bool)
     )
 
 
+def _may_return_none(function: Callable[..., Any]) -> bool:
+    """Whether a function may return None, by its source: not where it ends in ``return`` and each one gives something made there."""
+    try:
+        (tree,) = ast.parse(textwrap.dedent(inspect.getsource(function))).body
+    except (OSError, TypeError, SyntaxError, ValueError):
+        return True
+    returns = [node for node in ast.walk(tree) if isinstance(node, ast.Return)]
+    ends = isinstance(tree, ast.FunctionDef) and isinstance(tree.body[-1], ast.Return)
+    return not ends or not all(isinstance(node.value, (ast.Dict, ast.Name, ast.BinOp)) for node in returns)
+
+
 def _criterion(criterion: nn.Module, said: Any) -> Expression:
     arguments = dict(said) if isinstance(said, Mapping) else {}
     arguments.pop("type", None)
@@ -105,4 +141,4 @@ def _criterion(criterion: nn.Module, said: Any) -> Expression:
     return call(f"nn.{type(criterion).__name__}", **given)
 
 
-__all__ = ["BEFORE", "Task", "task_of"]
+__all__ = ["BEFORE", "Task", "is_better", "task_of"]
