@@ -125,6 +125,7 @@ def why_unreadable(error: Exception) -> str:
     if isinstance(error, ValueError):
         return str(error)
     first = str(error).partition("\n")[0]
+    first = "" if "weights_only" in first else first  # torch's advice to execute what is in the file
     return f"it is damaged, or something else ({type(error).__name__}{f': {first}' if first else ''})"
 
 

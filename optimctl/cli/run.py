@@ -38,6 +38,8 @@ def run(
 ) -> None:
     """Run a job; the folder of the run is printed to stdout."""
     read = read_job(job, overrides, unset)
+    if work_dir and not work_dir.isprintable():
+        raise click.UsageError(f"--work-dir must be fit for a folder's path, not {work_dir!r}")
     where = Path(work_dir) if work_dir else None
     if dry_run and stop_after is not None:
         raise click.UsageError("--dry-run runs nothing and --stop-after a little; choose one")

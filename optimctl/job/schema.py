@@ -132,6 +132,13 @@ class JobTable(Table):
             )
         return value
 
+    @field_validator("work_dir")
+    @classmethod
+    def _is_a_path(cls, value: str) -> str:
+        if not value.isprintable():
+            raise wrong("wrong-value", f"must be fit for a folder's path, not {shown(value)}")
+        return value
+
     @field_validator("device")
     @classmethod
     def _is_a_device(cls, value: str) -> str:

@@ -335,6 +335,9 @@ NEEDS_US = """
     class OurTask(Supervised): ...
 
 
+    class OurSGD(SGD): ...
+
+
     class Odd(DefaultOptimWrapperConstructor):
         def options(self, name, parameter, module, parents):
             chosen = super().options(name, parameter, module, parents)
@@ -387,7 +390,7 @@ NAMES = {
         "OurTask": "needs_us:OurTask",
     },
     "hooks": {"Foreign": "parts:Hook"},
-    "optimizers": {"Noting": "parts:Noting"},
+    "optimizers": {"Noting": "parts:Noting", "OurSGD": "needs_us:OurSGD"},
     "schedulers": {"Half": "parts:Half", "Lifted": "parts:Lifted", "values": "main:values"},
     "constructors": {"Odd": "needs_us:Odd", "Sgd": "needs_us:Sgd"},
 }
@@ -529,6 +532,11 @@ VARIANTS: Mapping[str, tuple[str, ...]] = {
     "train and eval of an optimizer": (
         'optim_wrapper.optimizer={type="ScheduleFreeAdamW",lr=0.01}',
         'checkpoint={save_best="loss",interval=2}',
+    ),
+    "options whose names would be code": (
+        'optim_wrapper.optimizer={type="SAM",base_optimizer="AdaBound",lr=0.1,"x\\":print(),\\"y"=1,"two words"=3}',
+        'optim_wrapper.paramwise_cfg.custom_keys={weight={"x\\":print(),\\"y"=2,"two words"=4},stem={"two words"=5}}',
+        'job.name="100%(prog)d"',
     ),
     "a graph of the gradients": ('optim_wrapper.optimizer={type="SophiaH",lr=0.01}',),
     "clipping, all options": ('optim_wrapper.clip_grad={max_norm=0.5,norm_type="inf",error_if_nonfinite=true}',),
@@ -816,6 +824,13 @@ def write_weights() -> None:
             ['task={type="OurTask"}'],
             (
                 "task.type: cannot be exported: OurTask comes from needs_us, which needs optimctl (needs_us.py:2); "
+                "move it to a module that does not, or import it there under `if TYPE_CHECKING`"
+            ),
+        ),
+        (
+            ['optim_wrapper.optimizer={type="OurSGD",lr=0.1}'],
+            (
+                "optim_wrapper.optimizer.type: cannot be exported: OurSGD comes from needs_us, which needs optimctl (needs_us.py:2); "
                 "move it to a module that does not, or import it there under `if TYPE_CHECKING`"
             ),
         ),

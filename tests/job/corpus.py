@@ -373,6 +373,15 @@ job.toml:4:13: job.load_from: must not be empty
 job.toml:6:8: model.type: must not be empty
 """,
     ),
+    "a path that paints the screen": BadJob(
+        """\
+[job]
+work_dir = "runs/a\\u001b[31m"
+""",
+        """\
+job.toml:2:12: job.work_dir: must be fit for a folder's path, not the string 'runs/a\\x1b[31m'
+""",
+    ),
     "a device": BadJob(
         """\
 [job]

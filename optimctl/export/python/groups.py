@@ -137,7 +137,7 @@ def _list_name(wanted: Wanted, condition: str) -> str:
 
 def _table(wanted: Wanted, name: str, own: Mapping[str, Any]) -> Call:
     """A group whose parameters stand in a list."""
-    options = ((f'"{option}": ', value_of(wanted, option, own[option])) for option in wanted.varying if option in own)
+    options = ((f"{text(option)}: ", value_of(wanted, option, own[option])) for option in wanted.varying if option in own)
     return Call("{", (('"params": ', name), *options), "}")
 
 
@@ -147,7 +147,7 @@ def _table(wanted: Wanted, name: str, own: Mapping[str, Any]) -> Call:
 def _by_rules(wanted: Wanted) -> Groups:
     """The options of each parameter, and those with equal ones together."""
     found = {option: option_of(wanted, option) for option in wanted.varying}
-    options = Call("{", tuple((f'"{option}": ', expression) for option, (expression, _) in found.items()), "}")
+    options = Call("{", tuple((f"{text(option)}: ", expression) for option, (expression, _) in found.items()), "}")
     body = [
         *_shared(wanted),
         "groups: dict[Any, dict[str, Any]] = {}",
@@ -170,7 +170,7 @@ def _by_names(wanted: Wanted) -> Groups:
             "{",
             (
                 ('"params": ', listed(text(name) for name in names)),
-                *((f'"{option}": ', value_of(wanted, option, value)) for option, value in own.items()),
+                *((f"{text(option)}: ", value_of(wanted, option, value)) for option, value in own.items()),
             ),
             "}",
         )

@@ -14,7 +14,7 @@ from torch.optim import SGD
 
 from optimctl import plugins
 from optimctl.export.python.groups import Groups, groups_of
-from optimctl.export.python.imports import Imports, names_in
+from optimctl.export.python.imports import Imports, check_apart, names_in
 from optimctl.export.python.layout import Call, Expression, call, define, lay, literal
 from optimctl.export.python.planned import Planned, hints_of, not_exportable, planned_optimizers
 from optimctl.export.python.proof import makes_the_plan
@@ -136,6 +136,7 @@ def _write(assembly: Assembly, planned: Planned, share: Share | None, imports: I
     """One optimizer, in the plainest form that makes the plan's groups."""
     arguments = dict(planned.table)
     loaded = plugins.resolve("optimizers", arguments.pop("type"), planned.key)
+    check_apart(loaded.plugin, planned.key)
     _check_class(planned, loaded)
     arguments = checked_arguments(loaded, arguments)
     wanted = wanted_of(assembly, planned, arguments, share, hints_of(assembly))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from importlib_metadata import PackageNotFoundError, version
 
 import optimctl
+from optimctl.errors import visible
 from optimctl.export.python.checkpoints import save_function
 from optimctl.export.python.clashes import clashes
 from optimctl.export.python.collect import Collected, collect
@@ -58,7 +59,7 @@ def _own_lines(of: Collected) -> str:
     """All but the docstring and the import statements."""
     return piece(
         "script",
-        parser=lay(call("argparse.ArgumentParser", description=text(f"Train {_short(of.job.name)}.")), 4, "parser = "),
+        parser=lay(call("argparse.ArgumentParser", description=text(f"Train {_short(of.job.name)}.".replace("%", "%%"))), 4, "parser = "),
         window=of.stepping.window,
         log_every=of.job.log.interval,
         body="\n\n\n".join(_body(of)),
@@ -109,7 +110,7 @@ def _with_version(distribution: str) -> str:
 
 def _plain(words: str) -> str:
     """Text that a docstring holds without a backslash."""
-    return words.replace("\\", "/").replace('"', "'")
+    return visible(words).replace("\\", "/").replace('"', "'")
 
 
 def _short(name: str) -> str:

@@ -85,9 +85,11 @@ def _by_function(
     spoken = names_in("\n".join(lines))
     kinds = {"name": "str", "parameter": "nn.Parameter", "lr": "float"}
     used = {name: kind for name, kind in kinds.items() if name in spoken}
-    function = f"{wanted.prefix}{option}_of"
+    word = option if option.isidentifier() else f"option_{wanted.varying.index(option) + 1}"
+    function = f"{wanted.prefix}{word}_of"
     kind = _kind(branches[-1].value)
-    doc = f"Whether a parameter has {words(option)}." if kind == "bool" else f"The {words(option)} of a parameter."
+    said = words(word)
+    doc = f"Whether a parameter has {said}." if kind == "bool" else f"The {said} of a parameter."
     head = [define(function, used, kind), f'    """{doc}"""']
     return f"{function}({', '.join(used)})", ["\n".join([*head, *lines])]
 
