@@ -2,7 +2,15 @@
 
 The script is made from the very parts that a run uses, and what is written is held against them: the functions of its groups make
 the plan's groups, those of its schedules the run's values. Model, data, optimizer and task of packages are imported; what comes
-from optimctl is written out. In this room: ``export_python``.
+from optimctl is written out. In this room: ``export_python``. In the rooms beside:
+
+- ``collect`` reads off an assembled job all that a script needs, or tells of all that stands in its way; ``script`` puts it in order.
+- Model and data: ``parts``, ``loading``, ``tasks``, ``imports`` (whose names ``clashes`` keeps apart).
+- Groups and optimizers: ``planned`` and ``wanted`` (what is to be made), ``shares``, ``groups``, ``values``, ``layers``, ``freezing`` and ``apart``
+  (how it is said), ``optimizers`` (the whole), ``proof`` (that it is the plan's).
+- Schedules: ``curves`` (each alone), ``foreign`` (other people's), ``schedules`` (several together, held against the run), ``scheduling`` (in the loop).
+- The loop: ``loop``, ``iterating``, ``stepping``, ``evaluating``, ``records``, ``checkpoints``, ``hooks``.
+- Text: ``layout`` (as a formatter would leave it), ``templates`` and the folder ``pieces`` (functions that are the same in every script).
 """
 
 from __future__ import annotations

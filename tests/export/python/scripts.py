@@ -48,7 +48,7 @@ print(json.dumps(told))
 """Runs scripts one after the other in a Python that has no optimctl: to start one for each takes longer than all the rest."""
 
 RUFF = (sys.executable, "-m", "ruff")
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 OURS = ("--config", str(ROOT / "pyproject.toml"), "--config", "lint.extend-ignore=['T20']")  # a script prints
 
 
