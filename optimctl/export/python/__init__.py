@@ -6,9 +6,10 @@ from optimctl is written out. In this room: ``export_python``. In the rooms besi
 
 - ``collect`` reads off an assembled job all that a script needs, or tells of all that stands in its way; ``script`` puts it in order.
 - Model and data: ``parts``, ``loading``, ``tasks``, ``imports`` (whose names ``clashes`` keeps apart).
-- Groups and optimizers: ``planned`` and ``wanted`` (what is to be made), ``shares``, ``groups``, ``values``, ``layers``, ``freezing`` and ``apart``
-  (how it is said), ``optimizers`` (the whole), ``proof`` (that it is the plan's).
-- Schedules: ``curves`` (each alone), ``foreign`` (other people's), ``schedules`` (several together, held against the run), ``scheduling`` (in the loop).
+- Groups and optimizers: ``planned`` and ``wanted`` (what is to be made), ``shares``, ``groups``, ``values``, ``layers``,
+  ``freezing`` and ``apart`` (how it is said), ``optimizers`` (the whole), ``proof`` (that it is the plan's).
+- Schedules: ``curves`` (each alone), ``foreign`` (other people's), ``schedules`` (several together, held against the run),
+  ``scheduling`` (in the loop).
 - The loop: ``loop``, ``iterating``, ``stepping``, ``evaluating``, ``records``, ``checkpoints``, ``hooks``.
 - Text: ``layout`` (as a formatter would leave it), ``templates`` and the folder ``pieces`` (functions that are the same in every script).
 """
