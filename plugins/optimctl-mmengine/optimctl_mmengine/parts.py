@@ -10,7 +10,8 @@ on MMEngine, or named by the person in the environment variable ``OPTIMCTL_MMENG
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+import pickle
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from mmengine.registry import DATA_SAMPLERS, DATASETS, FUNCTIONS, MODELS, OPTIMIZERS
@@ -18,10 +19,11 @@ from torch import nn
 from torch.optim import Optimizer
 
 from optimctl.errors import JobError
-from optimctl_mmengine.registries import build, enter_scope, find, in_scope, read
-from optimctl_mmengine.values import from_toml
+from optimctl_mmengine.guard import OBJECTS, guarded
+from optimctl_mmengine.registries import build, enter_scope, find, in_scope, read, read_arguments
 
 
+@guarded()
 def build_model(cfg: dict[str, Any], scope: str | None = None, imports: Sequence[str] = ()) -> nn.Module:
     """A model out of MMEngine's registries, its weights initialized as its ``init_cfg`` says.
 
@@ -31,15 +33,15 @@ def build_model(cfg: dict[str, Any], scope: str | None = None, imports: Sequence
         imports: Modules that register further classes: ``custom_imports`` of a configuration. Those of a project of one's own are
             named in the environment variable ``OPTIMCTL_MMENGINE_IMPORTS``.
     """
-    _require_type(cfg)
     enter_scope(scope, imports)
     model: nn.Module = build(MODELS, read(cfg, ("cfg",), scope, MODELS))
     has_values = all(not parameter.is_meta for parameter in model.parameters())
     if has_values and callable(initialize := getattr(model, "init_weights", None)):
-        initialize()
+        _initialize(initialize)
     return model
 
 
+@guarded()
 def build_dataset(
     cfg: dict[str, Any],
     scope: str | None = None,
@@ -60,7 +62,6 @@ def build_dataset(
         batch_sampler: A sampler of whole batches; then `batch_size` stands here, and not beside `dataset`.
         batch_size: For ``batch_sampler``.
     """
-    _require_type(cfg)
     enter_scope(scope, imports)
     tables = {"cfg": cfg, "collate_fn": collate_fn, "sampler": sampler, "batch_sampler": batch_sampler}
     kinds = {"cfg": DATASETS, "collate_fn": FUNCTIONS, "sampler": DATA_SAMPLERS, "batch_sampler": DATA_SAMPLERS}
@@ -78,6 +79,7 @@ def build_dataset(
     return dataset
 
 
+@guarded()
 def build_optimizer(
     params: Sequence[dict[str, Any]], name: str, scope: str | None = None, imports: Sequence[str] = (), **options: Any
 ) -> Optimizer:
@@ -92,8 +94,20 @@ def build_optimizer(
     """
     with in_scope(scope, imports):
         kind = find(OPTIMIZERS, name)
-    optimizer: Optimizer = kind(params, **{option: from_toml(value) for option, value in options.items()})
+        optimizer: Optimizer = kind(params, **read_arguments(options, (), scope))
     return optimizer
+
+
+def _initialize(initialize: Callable[[], None]) -> None:
+    """Give a model its weights."""
+    try:
+        initialize()
+    except pickle.UnpicklingError as error:
+        message = (
+            "a checkpoint that it is initialized from holds more than weights, and its objects can be code; "
+            f"if you trust where it comes from, set the environment variable {OBJECTS}=1"
+        )
+        raise JobError.single(("cfg",), message, "not-permitted") from error
 
 
 def _collate(cfg: Mapping[str, Any]) -> Any:
@@ -109,11 +123,6 @@ def _batches(cfg: Mapping[str, Any], order: Any, batch_size: int) -> Any:
     if not hasattr(batches, "set_epoch") and hasattr(order, "set_epoch"):
         batches.set_epoch = order.set_epoch
     return batches
-
-
-def _require_type(cfg: Mapping[str, Any]) -> None:
-    if not isinstance(cfg.get("type"), str):
-        raise JobError.single(("cfg", "type"), "name the class, as a configuration of MMEngine does", "missing-key")
 
 
 __all__ = ["build_dataset", "build_model", "build_optimizer"]

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import functools
 import importlib
-import importlib.util
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from importlib import metadata
 from typing import Any
@@ -50,7 +49,7 @@ def check_types(value: Any, key: Key, scope: str | None) -> None:
     """Hold every class that a table names, at any depth, against the registries, before anything is built of it.
 
     A dotted path passes where what it leads to is registered. A word that is in no registry may be one of the class's own, as
-    ``nms`` is in MMDetection: it passes where MMEngine, which would take it for the name of a module, finds no such module.
+    ``nms`` is in MMDetection: it passes, and ``guarded`` registries do not take it for the name of a module.
 
     Args:
         value: A table of a configuration, its values as Python has them.
@@ -65,30 +64,20 @@ def check_types(value: Any, key: Key, scope: str | None) -> None:
         raise JobError(problems)
 
 
-def check_name(name: str, key: Key, scope: str | None) -> None:
-    """As ``check_types``, for a name that stands alone.
-
-    Raises:
-        JobError: It is not registered.
-    """
-    if not _is_known(name, scope):
-        raise JobError([_unregistered(name, key)])
-
-
 def _problems(value: Any, key: Key, scope: str | None) -> Iterator[Problem]:
     items = (
         value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, (list, tuple)) else ()
     )
     for name, item in items:
-        at = (*key, name if isinstance(name, int) else str(name))
+        here = (*key, name if isinstance(name, int) else str(name))
         if name == "type" and isinstance(item, str) and isinstance(value, Mapping):
             if not _is_known(item, scope):
-                yield _unregistered(item, at)
-        elif name == "_scope_" and isinstance(item, str):
-            if not may_import(item):
-                yield Problem(at, refusal(item), "not-permitted")
+                yield _unregistered(item, here)
+        elif name == "_scope_" and item is not None:
+            if not isinstance(item, str) or not may_import(item):
+                yield Problem(here, refusal(str(item)), "not-permitted")
         else:
-            yield from _problems(item, at, scope)
+            yield from _problems(item, here, scope)
 
 
 def _unregistered(name: str, key: Key) -> Problem:
@@ -105,7 +94,7 @@ def _unregistered(name: str, key: Key) -> Problem:
 
 def _is_known(name: str, scope: str | None) -> bool:
     """Whether MMEngine can look a name up without importing, or calling, what no registry has."""
-    if _WORD.fullmatch(name) and not _is_module(name):
+    if _WORD.fullmatch(name):
         return True
     head, _, rest = name.partition(".")
     scopes = {one for one in (scope, head) if one and may_import(one)}
@@ -113,13 +102,8 @@ def _is_known(name: str, scope: str | None) -> bool:
         return True
     if rest and head in scopes and _is_registered(lambda registry: _has(registry, head, rest), scopes):
         return True
-    found = _at(name) if rest else None
+    found = at(name) if rest else None
     return found is not None and _is_registered(lambda registry: _holds(registry, found), scopes)
-
-
-def _is_module(name: str) -> bool:
-    """Whether a word would be imported; what is imported already does nothing more."""
-    return bool(name) and name not in sys.modules and importlib.util.find_spec(name) is not None
 
 
 def _has(registry: Registry, scope: str, name: str) -> bool:
@@ -155,8 +139,13 @@ def _is_registered(fits: Callable[[Registry], bool], scopes: set[str]) -> bool:
 def _registries() -> list[Registry]:
     """All registries: of every scope that is imported, and those below them."""
     modules = [module for name, module in list(sys.modules.items()) if name.endswith(".registry") and module]
+    return tree(one for module in modules for one in list(vars(module).values()) if isinstance(one, Registry))
+
+
+def tree(registries: Iterable[Registry]) -> list[Registry]:
+    """Registries and all below them, each once."""
     found: dict[int, Registry] = {}
-    left = [one for module in modules for one in list(vars(module).values()) if isinstance(one, Registry)]
+    left = list(registries)
     while left:
         one = left.pop()
         if id(one) not in found:
@@ -165,7 +154,7 @@ def _registries() -> list[Registry]:
     return list(found.values())
 
 
-def _at(path: str) -> Any:
+def at(path: str) -> Any:
     """What a dotted path leads to, of modules that a job may import or that are imported; None where it leads nowhere."""
     parts = path.split(".")
     for count in range(len(parts) - 1, 0, -1):
@@ -186,9 +175,14 @@ def _at(path: str) -> Any:
 
 @functools.lru_cache(maxsize=8)
 def _built_on_mmengine(path: Sequence[str]) -> frozenset[str]:
-    """The top-level packages of the distributions on a path that require MMEngine, if only with an extra."""
+    """The top-level packages of the distributions on a path that require MMEngine, if only with an extra.
+
+    optimctl is none: its tests require it.
+    """
     found = {MMENGINE}
     for distribution in metadata.distributions(path=list(path)):
+        if _canonical(distribution.metadata["Name"] or "") == "optimctl":
+            continue
         required = {_canonical(match[0]) for each in distribution.requires or () if (match := _NAME.match(each))}
         if required & _BASES:
             found |= set(_packages(distribution))
@@ -209,4 +203,4 @@ def _canonical(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-__all__ = ["MMENGINE", "VARIABLE", "check_name", "check_types", "may_import", "refusal"]
+__all__ = ["MMENGINE", "VARIABLE", "at", "check_types", "may_import", "refusal", "tree"]

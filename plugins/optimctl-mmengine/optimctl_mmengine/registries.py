@@ -1,10 +1,11 @@
 """MMEngine's registries: found by scope, quiet, with an error that says which package is missing.
 
-Nothing is imported, looked up or built for a job that ``permission`` does not let through.
+Nothing is imported or built for a job that ``permission`` does not let through, and what it looks up, it looks up ``guarded``.
 """
 
 from __future__ import annotations
 
+import copy
 import importlib
 import importlib.util
 import logging
@@ -17,7 +18,8 @@ from mmengine.logging import MMLogger
 from mmengine.registry import MODELS, DefaultScope, Registry
 
 from optimctl.errors import JobError, Key, nearest
-from optimctl_mmengine.permission import check_name, check_types, may_import, refusal
+from optimctl_mmengine.guard import guarded
+from optimctl_mmengine.permission import check_types, may_import, refusal
 from optimctl_mmengine.values import from_toml
 
 INSTALL = "install its package, or put its folder on PYTHONPATH"
@@ -62,13 +64,30 @@ def read(table: Any, key: Key, scope: str | None, registry: Registry | None = No
         registry: The root registry that has the class of the table itself.
 
     Raises:
-        JobError: A class is not registered.
+        JobError: A class is not registered, or a table that needs one names none.
     """
     found = from_toml(table)
     check_types(found, key, scope)
-    if registry is not None and isinstance(found.get("type"), str):
+    if registry is not None:
+        if not isinstance(found, Mapping) or not isinstance(found.get("type"), str):
+            message = "name the class, as a configuration of MMEngine does"
+            raise JobError.single((*key, "type"), message, "missing-key")
         with DefaultScope.overwrite_default_scope(found.get("_scope_")):
             find(registry, found["type"], (*key, "type"))
+    return found
+
+
+def read_arguments(arguments: Mapping[str, Any], key: Key, scope: str | None) -> dict[str, Any]:
+    """As ``read``, for arguments that stand beside a plugin's own, and are no table of a configuration.
+
+    Raises:
+        JobError: A class in them is not registered, or one of them is a word of MMEngine's.
+    """
+    found = {name: from_toml(copy.copy(value)) for name, value in arguments.items()}
+    check_types(found, key, scope)
+    if "_scope_" in found:
+        message = "it is no argument; the plugins called MMEngine name the package with `scope`"
+        raise JobError.single((*key, "_scope_"), message, "unknown-argument")
     return found
 
 
@@ -89,13 +108,8 @@ def find(registry: Registry, name: str, key: Key = ("name",)) -> Any:
     Raises:
         JobError: There is none.
     """
-    current = DefaultScope.get_current_instance()
-    check_name(name, key, current.scope_name if current else None)
-    with registry.switch_scope_and_registry(None) as own:
-        try:
-            found = own.get(name)
-        except RuntimeError:
-            found = None
+    with guarded(), registry.switch_scope_and_registry(None) as own:
+        found = own.get(name)
     if found is None:
         names = {*own.module_dict, *registry.module_dict}
         message = f"MMEngine's registry of {registry.name}s has no '{name}'{nearest(name, names)}"
@@ -143,4 +157,4 @@ def _require(name: str, key: Key, missing: str) -> None:
         raise JobError.single(key, refusal(name), "not-permitted")
 
 
-__all__ = ["build", "enter_scope", "find", "hush", "in_scope", "is_there", "read", "with_scope"]
+__all__ = ["build", "enter_scope", "find", "hush", "in_scope", "is_there", "read", "read_arguments", "with_scope"]

@@ -11,18 +11,21 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmengine.config import ConfigDict
-from mmengine.evaluator import Evaluator
+from mmengine.evaluator import DumpResults, Evaluator
 from mmengine.logging import MessageHub
 from mmengine.model import BaseModel
 from mmengine.registry import METRICS
 from torch import Tensor, nn
 
+from optimctl.errors import JobError
+from optimctl_mmengine.guard import guarded
 from optimctl_mmengine.registries import enter_scope, read
 
 Sums = dict[str, tuple[Any, int]]
 """For each metric its sum over a batch, and the number of samples behind it."""
 
 
+@guarded()
 def build_task(
     metrics: Sequence[dict[str, Any]] = (),
     scope: str | None = None,
@@ -41,6 +44,10 @@ def build_task(
     enter_scope(scope, imports)
     tables = [read(cfg, ("metrics", index), scope, METRICS) for index, cfg in enumerate(metrics)]
     evaluator = Evaluator([ConfigDict(cfg) for cfg in tables]) if tables else None
+    for index, metric in enumerate(evaluator.metrics if evaluator else ()):
+        if isinstance(metric, DumpResults):
+            message = f"{type(metric).__name__} is no metric: it writes a file, which MMEngine's own test tool does"
+            raise JobError.single(("metrics", index, "type"), message, "not-permitted")
     return OwnStepTask(evaluator) if own_step else MMEngineTask(evaluator)
 
 
@@ -50,10 +57,12 @@ class MMEngineTask:
     def __init__(self, evaluator: Evaluator | None = None) -> None:
         self.evaluator = evaluator
 
+    @guarded()
     def loss(self, model: nn.Module, batch: Any) -> dict[str, Any]:
         """The losses of a batch by name; training goes backward from the sum of those called something with "loss"."""
         return _losses(model, batch, training=True)
 
+    @guarded()
     def evaluate(self, model: nn.Module, batch: Any) -> Sums:
         """The metrics of a batch, each times its number of samples; without metrics, its losses."""
         if self.evaluator is not None:
@@ -76,6 +85,7 @@ class OwnStepTask(MMEngineTask):
 
     _steps = 0
 
+    @guarded()
     def train_step(self, model: Any, batch: Any, optim_wrapper: Any) -> dict[str, Any] | None:
         """One iteration, updates and all, by the model's own ``train_step``; what it logs is recorded."""
         MessageHub.get_current_instance().update_info("iter", self._steps)

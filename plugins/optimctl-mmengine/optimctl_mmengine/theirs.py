@@ -14,9 +14,9 @@ from torch.optim import Optimizer
 
 from optimctl.errors import JobError
 from optimctl.optim import DefaultOptimWrapperConstructor, Options
+from optimctl_mmengine.guard import guarded
 from optimctl_mmengine.parts import build_optimizer
-from optimctl_mmengine.registries import find, in_scope, read, with_scope
-from optimctl_mmengine.values import from_toml
+from optimctl_mmengine.registries import find, in_scope, read, read_arguments, with_scope
 
 NOT_OPTIONS = ("params", "fused", "foreach", "capturable", "differentiable")
 """What stands in a group and is no option of it, or only says how a step is computed."""
@@ -38,6 +38,7 @@ class MMEngineConstructor(DefaultOptimWrapperConstructor):
         imports: Modules that register further classes.
     """
 
+    @guarded()
     def __init__(
         self,
         optim_wrapper_cfg: Mapping[str, Any],
@@ -55,7 +56,8 @@ class MMEngineConstructor(DefaultOptimWrapperConstructor):
             raise error.below("constructor") from error
         self.scope, self.imports = scope, imports
         self.theirs = None if paramwise_cfg is None else read(paramwise_cfg, ("paramwise_cfg",), scope)
-        self._given = {**self.arguments, **more}
+        given = {**self.arguments, **more}
+        self._given = read_arguments(given, ("optimizer",), given.get("scope", scope))
         self._chosen: dict[int, dict[str, Any]] = {}
         self._defaults: dict[str, Any] = {}
 
@@ -72,6 +74,7 @@ class MMEngineConstructor(DefaultOptimWrapperConstructor):
             return {key: optimizer[key] for key in optimizer if key in own}
         return {}
 
+    @guarded()
     def prepare(self, model: nn.Module) -> None:
         """Ask their constructor; the optimizer that it builds on the way is thrown away."""
         with in_scope(self.scope, self.imports):
@@ -110,14 +113,14 @@ class MMEngineConstructor(DefaultOptimWrapperConstructor):
 
     def _their_table(self) -> dict[str, Any]:
         """The optimizer's table, as a configuration of MMEngine has it."""
-        arguments = from_toml({name: copy.copy(value) for name, value in self._given.items()})
+        arguments = copy.deepcopy(self._given)
         if self.optimizer.object is build_optimizer:
             name, scope = arguments.pop("name"), arguments.pop("scope", None)
             arguments.pop("imports", None)
             with in_scope(scope, self._given.get("imports", ())):
                 find(OPTIMIZERS, name, ("optimizer", "name"))
-            return {"type": with_scope(name, scope), **arguments}
-        return {"type": _name_there(self.optimizer.object), **arguments}
+            return {**arguments, "type": with_scope(name, scope)}
+        return {**arguments, "type": _name_there(self.optimizer.object)}
 
 
 def _name_there(kind: Any) -> Any:

@@ -51,3 +51,18 @@ def _one_scope_a_test(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     DefaultScope._instance_dict.clear()
     MessageHub._instance_dict.clear()
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory in which it is seen what ran: with modules on the path that leave a mark when they are imported."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in ("marking", "marking_package/__init__", "marking_package/registry"):
+        file = tmp_path / f"{name}.py"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(
+            "from pathlib import Path\n\ndef go(*_, **__):\n    Path('ran.txt').touch()\n\ngo()\n", encoding="utf-8"
+        )
+        monkeypatch.delitem(sys.modules, name.removesuffix("/__init__").replace("/", "."), raising=False)
+    return tmp_path

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,27 +14,19 @@ from optimctl_mmengine.parts import build_dataset, build_model, build_optimizer
 from optimctl_mmengine.permission import VARIABLE, may_import
 from optimctl_mmengine.tasks import build_task
 from optimctl_mmengine.theirs import MMEngineConstructor
+from torch import nn
 
 import optimctl
 from optimctl.cli.main import exit_code
 from optimctl.errors import JobError
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning", "ignore::FutureWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning", "ignore::FutureWarning"),
+    pytest.mark.usefixtures("folder"),
+]
 
 NET = {"type": "TinyNet", "backbone": {"type": "Backbone", "width": 4, "stages": {"python": "(1,)"}}}
 SGD = {"type": "SGD", "lr": 0.1}
-
-
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working directory in which it is seen what ran, with a module that leaves a mark when it is imported."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(tmp_path)
-    for name in ("marking", "marking_package/__init__", "marking_package/registry"):
-        file = tmp_path / f"{name}.py"
-        file.parent.mkdir(exist_ok=True)
-        file.write_text("from pathlib import Path\nPath('ran.txt').touch()\n")
-    return tmp_path
 
 
 @pytest.fixture
@@ -77,7 +71,6 @@ PLACES: dict[str, Callable[[Any], Any]] = {
     "name",
     [
         "os.system",
-        "marking",
         "marking.x",
         "marking_package.Net",
         "mmengine.os.system",
@@ -90,7 +83,17 @@ def test_nothing_that_is_not_registered_is_looked_up_anywhere(
 ) -> None:
     with pytest.raises(JobError) as refused:
         PLACES[place]({**call, "type": name})
-    assert str(refused.value).startswith(f"{place}: '{name}' is in no registry of MMEngine's")
+    is_alone = place.endswith("name")
+    why = r"MMEngine's registry of [a-z ]+s has no '{}'" if is_alone else "'{}' is in no registry of MMEngine's"
+    assert re.match(f"{place}: {why.format(re.escape(name))}", str(refused.value))
+    assert not (folder / "ran.txt").exists()
+    assert "marking" not in sys.modules
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_word_is_not_taken_for_a_module(place: str, folder: Path, call: dict[str, Any]) -> None:
+    with suppress(Exception):  # only a class knows whether it is a word of its own
+        PLACES[place]({**call, "type": "marking"})
     assert not (folder / "ran.txt").exists()
     assert "marking" not in sys.modules
 
@@ -124,11 +127,93 @@ def test_words_of_a_class_of_its_own_pass() -> None:
     assert model.init_cfg["type"] == "nms"
 
 
+@pytest.mark.parametrize("scope", ["marking_package", ["tinymm"], 1])
+def test_a_scope_in_a_table_is_a_package_that_a_job_may_import(scope: Any, folder: Path) -> None:
+    with pytest.raises(JobError, match=r"^cfg._scope_: a job is data, and cannot import '"):
+        build_model({**NET, "_scope_": scope}, "tinymm")
+    assert not (folder / "ran.txt").exists()
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["mmengine.evaluator.Evaluator", "mmengine.runner.Runner", "mmengine.model.MMFullyShardedDataParallel", "PlainSGD"],
+)
+@pytest.mark.parametrize("place", ["cfg", "dataset", "metrics.0", "collate_fn", "name", "constructor.name"])
+def test_what_another_kind_of_registry_has_is_not_built(place: str, name: str, folder: Path) -> None:
+    table, work_dir = {"type": name}, {"type": name, "work_dir": str(folder / "made")}
+    calls: dict[str, Callable[[], Any]] = {
+        "cfg": lambda: build_model(work_dir, "tinymm"),
+        "dataset": lambda: build_dataset(work_dir, "tinymm"),
+        "metrics.0": lambda: build_task([table], "tinymm"),
+        "collate_fn": lambda: build_dataset({"type": "Clouds"}, "tinymm", collate_fn=table),
+        "name": lambda: build_optimizer([], name if "." in name else "FastHeadConstructor", "tinymm"),
+        "constructor.name": lambda: MMEngineConstructor({"optimizer": SGD}, name=name, scope="tinymm"),
+    }
+    with pytest.raises(JobError, match=r"MMEngine's registry of [a-z ]+s has no '"):
+        calls[place]()
+    assert not (folder / "made").exists()
+
+
+@pytest.mark.parametrize("table", [{"a": 1}, {"type": ["x"]}, {"type": {"type": "Clouds"}}])
+@pytest.mark.parametrize("place", ["cfg", "sampler", "batch_sampler", "collate_fn", "metrics.0"])
+def test_a_table_without_a_class_is_told(place: str, table: dict[str, Any]) -> None:
+    calls: dict[str, Callable[[], Any]] = {
+        "cfg": lambda: build_model(table, "tinymm"),
+        "metrics.0": lambda: build_task([table], "tinymm"),
+    }
+    parts = {place: table}
+    with pytest.raises(JobError, match=rf"^{place}.type: name the class, as a configuration of MMEngine does$"):
+        calls.get(place, lambda: build_dataset({"type": "Clouds"}, "tinymm", **parts))()
+
+
+def test_what_writes_a_file_is_no_metric() -> None:
+    why = "DumpResults is no metric: it writes a file, which MMEngine's own test tool does"
+    with pytest.raises(JobError, match=f"^metrics.1.type: {why}$"):
+        build_task([{"type": "Accuracy"}, {"type": "DumpResults", "out_file_path": "x.pkl"}], "tinymm")
+
+
 def test_a_misspelt_class_is_told_the_nearest() -> None:
     with pytest.raises(
         JobError, match=r"^cfg.type: MMEngine's registry of models has no 'TinyNett'; did you mean 'TinyNet'\?$"
     ):
         build_model({**NET, "type": "TinyNett"}, "tinymm")
+
+
+# --- optimizers -------------------------------------------------------------------------------------------------------
+
+
+PLAIN = {"type": "MMEngine", "name": "PlainSGD", "scope": "tinymm", "lr": 0.1}
+
+
+def groups(optimizer: dict[str, Any]) -> None:
+    """Build a wrapper by MMEngine's own constructor."""
+    constructor = {"type": "MMEngine", "name": "DefaultOptimWrapperConstructor"}
+    optimctl.build_optim_wrapper(nn.Linear(2, 2), {"optimizer": optimizer, "constructor": constructor})
+
+
+@pytest.mark.parametrize("optimizer", [SGD, PLAIN])
+def test_a_scope_among_the_arguments_of_an_optimizer_is_refused(optimizer: dict[str, Any], folder: Path) -> None:
+    with pytest.raises(JobError, match=r"optimizer._scope_: a job is data, and cannot import 'marking_package'"):
+        groups({**optimizer, "_scope_": "marking_package"})
+    with pytest.raises(JobError, match=r"optimizer._scope_: it is no argument; .* name the package with `scope`"):
+        groups({**optimizer, "_scope_": "tinymm"})
+    with pytest.raises(JobError, match=r"_scope_: a job is data, and cannot import 'marking_package'"):
+        optimctl.build_optim_wrapper(nn.Linear(2, 2), {"optimizer": {**PLAIN, "_scope_": "marking_package"}})
+    assert not (folder / "ran.txt").exists()
+
+
+@pytest.mark.parametrize("optimizer", [{"type": "SGD"}, {key: PLAIN[key] for key in ("type", "name", "scope")}])
+def test_the_arguments_of_an_optimizer_are_no_literal(optimizer: dict[str, Any], folder: Path) -> None:
+    with pytest.raises(JobError, match="unexpected keyword argument 'python'"):
+        groups({**optimizer, "python": "{'type': 'marking.go', 'lr': 0.1}"})
+    assert not (folder / "ran.txt").exists()
+
+
+@pytest.mark.parametrize("optimizer", [SGD, PLAIN])
+def test_tables_among_the_arguments_of_an_optimizer_name_what_is_registered(optimizer: dict[str, Any]) -> None:
+    with pytest.raises(JobError, match=r"optimizer.inner.type: 'marking.go' is in no registry of MMEngine's"):
+        groups({**optimizer, "inner": {"python": "{'type': 'marking.go'}"}})
+    assert "marking" not in sys.modules
 
 
 # --- packages ---------------------------------------------------------------------------------------------------------
@@ -198,6 +283,7 @@ def test_packages_that_are_built_on_mmengine(metadata: str, files: dict[str, str
 def test_mmengine_and_what_is_installed_as_editable() -> None:
     assert may_import("mmengine.model")
     assert may_import("optimctl_mmengine")
+    assert not may_import("optimctl.train")  # its tests require MMEngine, it does not
     assert not may_import("torch")
 
 

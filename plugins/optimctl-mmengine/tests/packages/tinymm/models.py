@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from mmengine.model import BaseModel
+from mmengine.registry import FUNCTIONS
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -92,3 +93,19 @@ class TinyGAN(BaseModel):
             loss_gen = functional.softplus(-self.discriminator(drawn)).mean()
         other.update_params(loss_gen)
         return {"loss_disc": loss_disc.detach(), "loss_gen": loss_gen.detach()}
+
+
+@MODELS.register_module()
+class LooksUp(BaseModel):
+    """Takes strings to registries: as it is built, and as it runs. It is initialized by its ``init_cfg``."""
+
+    def __init__(self, policy: str | None = None, later: str | None = None, part: Any = None, **options: Any) -> None:
+        super().__init__(**options)
+        self.layer = nn.Linear(4, 3)
+        self.policy = policy and FUNCTIONS.get(policy)
+        self.part = part and MODELS.build(part)
+        self.later = later
+
+    def forward(self, inputs: Any, data_samples: Any = None, mode: str = "tensor") -> Any:
+        self.policy = self.later and FUNCTIONS.get(self.later)
+        return {"loss": self.layer(torch.stack(list(inputs))).square().mean()}
