@@ -313,7 +313,7 @@ def test_what_is_no_run_or_has_no_weights(run: Path, capsys: Captured) -> None:
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"not a checkpoint", "cannot be read as a checkpoint: it is damaged, or something else (UnpicklingError: "),
+        (b"not a checkpoint", "cannot be read as a checkpoint: it is damaged, or something else (UnpicklingError)\n"),
         (b"", "cannot be read as a checkpoint: it is damaged, or something else (EOFError"),
         ("half", "cannot be read as a checkpoint: it is damaged, or something else ("),
         ([1], "is not a checkpoint of this version of optimctl\n"),
