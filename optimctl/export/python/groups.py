@@ -137,7 +137,9 @@ def _list_name(wanted: Wanted, condition: str) -> str:
 
 def _table(wanted: Wanted, name: str, own: Mapping[str, Any]) -> Call:
     """A group whose parameters stand in a list."""
-    options = ((f"{text(option)}: ", value_of(wanted, option, own[option])) for option in wanted.varying if option in own)
+    options = (
+        (f"{text(option)}: ", value_of(wanted, option, own[option])) for option in wanted.varying if option in own
+    )
     return Call("{", (('"params": ', name), *options), "}")
 
 

@@ -59,7 +59,11 @@ def _own_lines(of: Collected) -> str:
     """All but the docstring and the import statements."""
     return piece(
         "script",
-        parser=lay(call("argparse.ArgumentParser", description=text(f"Train {_short(of.job.name)}.".replace("%", "%%"))), 4, "parser = "),
+        parser=lay(
+            call("argparse.ArgumentParser", description=text(f"Train {_short(of.job.name)}.".replace("%", "%%"))),
+            4,
+            "parser = ",
+        ),
         window=of.stepping.window,
         log_every=of.job.log.interval,
         body="\n\n\n".join(_body(of)),
