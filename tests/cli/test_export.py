@@ -226,7 +226,11 @@ def test_a_file_of_ones_own_beside_it_is_left_alone(capsys: Captured) -> None:
 def test_a_signal_leaves_no_half_a_file(number: signal.Signals, site: Site) -> None:
     command = [sys.executable, "-m", "optimctl", "export", "slow", "blobs.toml", "-o", "x"]
     environment = {**os.environ, "PYTHONPATH": str(site.folder)}
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background, a shell has it ignored below
+    try:
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert process.stderr is not None
     assert process.stderr.readline() == "at work\n"
     process.send_signal(number)
