@@ -118,7 +118,7 @@ class _Moved:
 
     def next_entry(self) -> str:
         """The list's entry after an epoch."""
-        return self.entry().replace("epoch - 1", "epoch")
+        return f"{self.variable}[epoch]" if self.is_by_epoch else self.entry()
 
     @property
     def label(self) -> str:

@@ -10,20 +10,13 @@ from torch import optim
 
 from optimctl.errors import Key
 from optimctl_mmengine.exporting.page import Page
+from optimctl_mmengine.importing.optimizers import RULES
 from optimctl_mmengine.registries import with_scope
 from optimctl_mmengine.values import from_toml
 
 DEFAULT = "DefaultOptimWrapperConstructor"
 OURS = "optimctl_mmengine.OptimctlConstructor"
-SAME = (
-    "bias_lr_mult",
-    "bias_decay_mult",
-    "norm_decay_mult",
-    "flat_decay_mult",
-    "dwconv_decay_mult",
-    "dcn_offset_lr_mult",
-    "bypass_duplicate",
-)
+SAME = tuple(rule for rule in RULES if rule != "custom_keys")
 """Rules that mean the same in MMEngine."""
 FOLDED: Mapping[str, str] = {"lr_mult": "lr", "decay_mult": "weight_decay"}
 """Rules that MMEngine ignores, and the option that they multiply of every parameter."""
